@@ -1,0 +1,46 @@
+"""What a model is trained on in one piece: flat tokens, what follows each, how much each counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gemwright.ops.span import Span, Tensors, Tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """`ids`, `targets`: int64 `[N]`; `weight`: float32 `[N]`, 0 where nothing is learnt; `span`: whose token is whose."""
+
+    ids: Tensor
+    targets: Tensor
+    weight: Tensor
+    span: Span
+
+    @property
+    def tokens(self) -> int:
+        """N, filler included."""
+        return self.ids.shape[0]
+
+    @property
+    def count(self) -> float:
+        """The sum of the weights, in float64."""
+        return float(self.weight.sum(dtype=torch.float64))
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with its tensors on `device`."""
+        old = self.span.tensors
+        moved = Tensors(
+            tokens=Tokens(
+                position=old.position.to(device), document=old.document.to(device), image=old.image.to(device)
+            ),
+            starts=old.starts.to(device),
+        )
+        return Batch(
+            ids=self.ids.to(device),
+            targets=self.targets.to(device),
+            weight=self.weight.to(device),
+            span=Span(plan=self.span.plan, tensors=moved),
+        )

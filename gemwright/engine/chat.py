@@ -1,0 +1,156 @@
+"""A conversation that keeps its place in the cache: each turn reads only what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+from gemwright.engine.engine import Engine
+from gemwright.engine.progress import Session
+from gemwright.engine.request import Completion, Request, Sampling
+from gemwright.errors import UserError
+from gemwright.text.template import ChatTemplate
+from gemwright.text.tokenizer import Tokenizer
+from gemwright.text.turns import Message, render, render_next
+
+
+class Chat:
+    """A conversation between a user and the model.
+
+    The conversation is a list of ids: what was rendered and what the model drew, never text that is encoded again. So
+    the next turn's prompt begins with what the cache remembers, and only the rest is read. A reply that was stopped
+    half-way (Ctrl-C, or leaving `stream` early) stays in the conversation as far as it got; a message that got no
+    token of a reply is taken back.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        system: str | None = None,
+        sampling: Sampling | None = None,
+        template: ChatTemplate | None = None,
+    ) -> None:
+        """Nothing is run yet.
+
+        `system`: what the model is told before the first message. `sampling`: of every reply (default: the
+        checkpoint's). `template`: a checkpoint's own layout, where it is not the family's; the conversation is then
+        rendered anew each turn, and what differs from the cache is read again.
+        """
+        if engine.tokenizer is None:
+            raise UserError("this model has no tokenizer", hint="a chat needs one; put it into the model's folder")
+        self.engine = engine
+        self.sampling = sampling or Sampling()
+        self.last: Completion | None = None
+        self._tokenizer: Tokenizer = engine.tokenizer
+        self._template = template
+        self._session = Session()
+        self._system = system
+        self._said: list[Message] = []
+        self._ids: list[int] = []
+        self._closed = False
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """What was said, the system text first where there is one."""
+        system = [Message("system", self._system)] if self._system else []
+        return (*system, *self._said)
+
+    @property
+    def system(self) -> str | None:
+        """What the model was told before the first message."""
+        return self._system
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The conversation as the model has it, up to the last reply's end."""
+        return tuple(self._ids)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the conversation."""
+        return len(self._ids)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes that the conversation keeps in the cache; 0 before the first turn."""
+        handle = self._session.handle
+        return sum(self.engine.cache.bytes_used(handle).values()) if handle is not None else 0
+
+    @property
+    def speed(self) -> tuple[float, float]:
+        """Tokens per second of the last turn: read (prefill), drawn (decode)."""
+        return (self.last.usage.prefill_speed, self.last.usage.decode_speed) if self.last else (0.0, 0.0)
+
+    def say(self, text: str, on_text: Callable[[str], object] | None = None) -> Completion:
+        """Sends a message and returns the reply; `on_text` gets each new part of it as it comes.
+
+        Raises `UserError` when the conversation no longer fits the context. A `KeyboardInterrupt` ends the reply and
+        passes on; what the model had said by then is in `last` and in `messages`.
+        """
+        with closing(self._turn(text)) as pieces:
+            for piece in pieces:
+                if on_text is not None:
+                    on_text(piece)
+        assert self.last is not None, "a turn that ends sets it"
+        return self.last
+
+    def stream(self, text: str) -> Iterator[str]:
+        """The reply in parts, as they come; leaving the iterator early ends the reply there. Raises as `say` does."""
+        return self._turn(text)
+
+    def clear(self, system: str | None = None) -> None:
+        """Starts a new conversation, with `system` if given, else with the same system text."""
+        if self._session.busy:
+            raise ValueError("a reply is under way; end it first")
+        self.engine.release(self._session)
+        self._system = self._system if system is None else system
+        self._said, self._ids, self._closed, self.last = [], [], False, None
+
+    def _turn(self, text: str):  # a generator: `closing` needs its close
+        message = Message("user", text)
+        ids = self._prompt(message)
+        context = self.engine.context
+        if context is not None and len(ids) >= context:
+            raise UserError(
+                f"with this message the conversation has {len(ids)} tokens, the context holds {context}",
+                hint="start a new conversation (/clear), or load with a larger context",
+            )
+        key = self.engine.submit(Request(ids=tuple(ids), sampling=self.sampling), self._session)
+        completion = None
+        try:
+            for event in self.engine.events(key):
+                completion = event.completion
+                if event.text:
+                    yield event.text
+        finally:
+            if completion is None and (event := self.engine.cancel(key)) is not None:
+                completion = event.completion
+            if completion is not None:
+                self._record(message, ids, completion)
+
+    def _prompt(self, message: Message) -> list[int]:
+        """The ids of the whole conversation with a new message, ready for the reply."""
+        if self._template is not None:
+            return list(self._template.render([*self.messages, message], self._tokenizer).ids)
+        if not self._said:
+            return list(render([*self.messages, message], self._tokenizer).ids)
+        return self._ids + render_next(message, self._tokenizer, self._closed)
+
+    def _record(self, message: Message, prompt: list[int], completion: Completion) -> None:
+        """Puts a turn into the conversation. A stop id stays only if it is `<end_of_turn>`, of a reply that a stop
+        string ended only what comes before it: the next turn must continue what was shown."""
+        self.last = completion
+        if not completion.ids:
+            return
+        reply = list(completion.ids)
+        ends = self.sampling.resolve(self.engine.defaults).stop_ids
+        self._closed = False
+        if completion.finish_reason == "stop":
+            if reply[-1] == self._tokenizer.end_of_turn:
+                self._closed = True
+            elif reply[-1] in ends:
+                reply.pop()
+            else:
+                reply = self._tokenizer.encode(completion.text)
+        self._ids = prompt + reply
+        self._said += [message, Message("model", completion.text)]

@@ -1,0 +1,358 @@
+"""Runs requests together: prompts in chunks, drawn tokens in batches, all in one ragged step.
+
+Whatever a step is made of, an answer depends on its own request only: not on the chunks its prompt was cut into, nor on
+its neighbours, nor on the place that it got.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from gemwright.cache.allocate import allocate
+from gemwright.engine import sampling as draw
+from gemwright.engine.progress import Progress, Session
+from gemwright.engine.request import Completion, Event, Request, Sampling, TokenLogprob
+from gemwright.engine.schedule import Part, Schedule
+from gemwright.errors import UserError
+from gemwright.nn.decoder import Decoder
+from gemwright.nn.head import Head
+from gemwright.text.tokenizer import Tokenizer
+from gemwright.text.turns import stop_ids
+
+_Member = tuple[Progress, Part]
+
+
+class Engine:
+    """A model, a tokenizer, a cache, and the requests that share them. For one thread.
+
+    `submit` and `step` are the whole machine; `run`, `stream` and `generate` drive it for callers with nothing else to
+    do. A `KeyboardInterrupt` inside a step leaves every request as it was before the step, so that the engine can go on
+    or cancel.
+    """
+
+    def __init__(
+        self,
+        model: Decoder,
+        tokenizer: Tokenizer | None = None,
+        *,
+        context: int | None = None,
+        sequences: int = 8,
+        chunk: int = 512,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        defaults: Sampling | None = None,
+    ) -> None:
+        """Allocates the cache.
+
+        Args:
+            model: loaded or initialised.
+            tokenizer: None gives ids only: completions without text, no stop strings.
+            context: tokens that one sequence may have, prompt and answer (default: what the model was made for).
+            sequences: requests that run at once, idle conversations included.
+            chunk: prompt tokens in one step.
+            dtype, device: of the cache (default: the model's).
+            defaults: the checkpoint's sampling (see `request.defaults_of`); default: Gemma's own, and the tokenizer's
+                stop ids.
+
+        Raises `UserError` for a context that the model was not made for.
+        """
+        most = model.spec.context
+        if context is not None and context < 2:
+            raise UserError(f"a context of {context} tokens holds no prompt and answer", hint="give at least 2")
+        if context is not None and most is not None and context > most:
+            raise UserError(
+                f"{model.spec.name} was made for {most} tokens, not for {context}", hint=f"give a context ≤ {most}"
+            )
+        table = model.embed.weight
+        self.model = model
+        self.tokenizer = tokenizer
+        self.context = most if context is None else context
+        self.device = torch.device(device or table.device)
+        if defaults is None:
+            defaults = Sampling(stop_ids=stop_ids(tokenizer, None) if tokenizer else ())
+        self.defaults = defaults
+        self.cache = allocate(
+            model.spec,
+            sequences=sequences,
+            tokens=self.context or 1,  # without a limit no layer keeps all tokens, and this number sizes nothing
+            dtype=dtype or table.dtype,
+            device=self.device,
+        )
+        self._sequences = sequences
+        self._banned = torch.tensor(_never_drawn(tokenizer, model.spec.vocab), dtype=torch.int64, device=self.device)
+        self._schedule = Schedule(places=sequences, chunk=chunk)
+        self._live: dict[int, Progress] = {}
+        self._idle: dict[Session, None] = {}  # sessions that hold a handle and no request, longest idle first
+        self._outbox: list[Event] = []
+        self._next = 0
+
+    # ------------------------------------------------------------------------------------------------- the machine
+
+    def submit(self, request: Request, session: Session | None = None) -> int:
+        """Queues a request and returns its number.
+
+        With a `session` the prompt is the whole conversation so far; what the session remembers of it is not read
+        again. Raises `UserError` for a prompt that cannot be run, `ValueError` for a session that is at work.
+        """
+        self._check(request)
+        if session is not None and session.busy:
+            raise ValueError("this session has a request under way; finish or cancel it first")
+        key, self._next = self._next, self._next + 1
+        self._live[key] = Progress(
+            key,
+            list(request.ids),
+            request.sampling.resolve(self.defaults),
+            context=self.context,
+            tokenizer=self.tokenizer,
+            session=session,
+        )
+        if session is not None:
+            session.busy = True
+        self._schedule.add(key)
+        return key
+
+    def step(self) -> list[Event]:
+        """Runs one step and returns the events of all requests that drew a token in it; empty when nothing is left."""
+        self._advance()
+        events, self._outbox = self._outbox, []
+        return events
+
+    def cancel(self, key: int) -> Event | None:
+        """Ends a request now and frees its place. Its last event, which no `step` returns; None if it had ended."""
+        progress = self._live.get(key)
+        if progress is None:
+            return None
+        event = progress.finish("cancelled")
+        self._retire(progress)
+        return event
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is waiting or running."""
+        return bool(self._live)
+
+    def release(self, session: Session) -> None:
+        """Frees what an idle session holds. A session that is at work gives its place back when its request ends."""
+        if session.handle is not None:
+            self._idle.pop(session, None)
+            self.cache.free(session.handle)
+            session.handle, session.ids = None, []
+
+    # ---------------------------------------------------------------------------------------------- ways to drive it
+
+    def events(self, key: int) -> Iterator[Event]:
+        """Steps until the request ends, yielding its events; those of other requests wait for their own reader."""
+        while True:
+            for event in self._collect({key}):
+                yield event
+                if event.completion is not None:
+                    return
+            if key not in self._live and not any(event.request == key for event in self._outbox):
+                return  # cancelled, or dropped by an error
+            self._advance()
+
+    def stream(self, request: Request, session: Session | None = None) -> Iterator[Event]:
+        """The events of one request. It is submitted when the first one is asked for; leaving early cancels it."""
+        key = self.submit(request, session)
+        try:
+            yield from self.events(key)
+        finally:
+            self.cancel(key)
+
+    def generate(self, request: Request, session: Session | None = None) -> Completion:
+        """The completion of one request. An interrupt cancels it."""
+        last = None
+        for event in self.stream(request, session):
+            last = event.completion
+        assert last is not None, "an uncancelled request ends with a completion"
+        return last
+
+    def run(self, requests: Sequence[Request]) -> list[Completion]:
+        """The completions of all, in the order of the requests. An error or interrupt cancels them all."""
+        keys: list[int] = []
+        done: dict[int, Completion] = {}
+        try:
+            for request in requests:
+                keys.append(self.submit(request))
+            while len(done) < len(keys):
+                self._advance()
+                done |= {event.request: event.completion for event in self._collect(set(keys)) if event.completion}
+        finally:
+            for key in keys:
+                self.cancel(key)
+        return [done[key] for key in keys]
+
+    def _collect(self, keys: Collection[int]) -> list[Event]:
+        """Takes the events of these requests out of the box."""
+        mine = [event for event in self._outbox if event.request in keys]
+        if mine:
+            self._outbox = [event for event in self._outbox if event.request not in keys]
+        return mine
+
+    # --------------------------------------------------------------------------------------------------- one step
+
+    def _advance(self) -> None:
+        """One step: its events go to the box."""
+        for key in self._schedule.admit():
+            self._place(self._live[key])
+        parts = self._schedule.parts(lambda key: self._live[key].pending)
+        members = [(self._live[part.request], part) for part in parts]
+        if not members:
+            return
+        try:
+            self._step(members)
+        except BaseException:
+            for progress, _ in members:
+                self._mend(progress)
+            raise
+
+    def _step(self, members: list[_Member]) -> None:
+        """Runs the parts, then draws where a request has nothing pending. Nothing has happened before the commit."""
+        began = time.perf_counter()
+        for progress, _ in members:
+            if progress.handle is None:
+                progress.handle = self.cache.open()
+        reading = [progress.remembered < progress.prompt for progress, _ in members]
+        counts = [part.count for _, part in members]
+        ids = [id for progress, part in members for id in _next_ids(progress, part)]
+        step = self.cache.prepare([progress.handle for progress, _ in members], counts)
+        ends = torch.tensor(counts).cumsum(0) - 1
+        rows = ends[torch.tensor([part.last for _, part in members])].to(self.device)
+        ready = [progress for progress, part in members if part.last]
+
+        def last_rows(hidden: Tensor, head: Head) -> Tensor | None:
+            return head.logits(hidden[rows]) if ready else None
+
+        with torch.inference_mode():
+            tokens = torch.tensor(ids, dtype=torch.int64, device=self.device)
+            logits = self.model(tokens, step.span, memory=step, use=last_rows)
+            drawn = [self._draw(progress, logits[row]) for row, progress in enumerate(ready)]
+        step.commit()
+        seconds = time.perf_counter() - began
+        for (progress, _), prefill in zip(members, reading, strict=True):
+            progress.spend(seconds, prefill)
+        for progress, (id, logprob) in zip(ready, drawn, strict=True):
+            event = progress.take(id, logprob)
+            self._outbox.append(event)
+            if event.completion is not None:
+                self._retire(progress)
+
+    def _draw(self, progress: Progress, logits: Tensor) -> tuple[int, TokenLogprob | None]:
+        """The next token of one request; a request for which none can be drawn is dropped, and the error raised."""
+        chosen = progress.sampling
+        number = draw.uniform(progress.seed, progress.drawn)
+        try:
+            id = draw.pick(logits, chosen, seen=progress.ids, banned=self._banned, number=number)
+        except UserError:
+            self._retire(progress)
+            raise
+        return id, None if chosen.logprobs is None else draw.logprob(logits, id, chosen.logprobs)
+
+    # -------------------------------------------------------------------------------------------- places in the cache
+
+    def _place(self, progress: Progress) -> None:
+        """Gives an admitted request its session's place, cut back to what both share; or makes room for a new one."""
+        session = progress.session
+        if session is not None and session.handle is not None:
+            handle, keep = session.handle, session.shared(progress.ids)
+            self._idle.pop(session, None)
+            session.handle = None
+            back = handle.length - keep
+            try:
+                if back:
+                    self.cache.rollback(handle, back)
+            except ValueError:  # further back than the local layers and the states can go: read it all again
+                self.cache.free(handle)
+            else:
+                progress.handle, progress.cached = handle, keep
+        held = len(self._idle) + sum(other.handle is not None for other in self._live.values())
+        if progress.handle is None and held >= self._sequences:
+            self.release(next(iter(self._idle)))
+
+    def _mend(self, progress: Progress) -> None:
+        """After a step that did not end: a handle that is damaged, or ahead of its request, is given up; the request's
+        ids will be read again."""
+        handle = progress.handle
+        if handle is None or progress.key not in self._live:
+            return
+        if not self.cache.intact(handle) or progress.pending < 1:
+            progress.handle = None
+            self.cache.free(handle)
+
+    def _retire(self, progress: Progress) -> None:
+        """Forgets a request; its place goes back to its session, or is freed."""
+        self._schedule.remove(progress.key)
+        del self._live[progress.key]
+        handle, session = progress.handle, progress.session
+        progress.handle = None
+        if session is not None:
+            session.busy = False
+        if handle is None:
+            return
+        if session is not None and self.cache.intact(handle):
+            session.handle, session.ids = handle, progress.ids[: handle.length]
+            self._idle[session] = None
+        else:
+            self.cache.free(handle)
+
+    # ----------------------------------------------------------------------------------------------------- the door
+
+    def encode(self, prompt: str | Sequence[int]) -> tuple[int, ...]:
+        """A prompt's ids: text gets exactly one `<bos>`, ids are taken as they are.
+
+        Names of special pieces in the text are plain characters. Raises `UserError` for text without a tokenizer.
+        """
+        if not isinstance(prompt, str):
+            return tuple(prompt)
+        if self.tokenizer is None:
+            raise UserError("this model has no tokenizer", hint="give token ids instead of text")
+        return tuple(self.tokenizer.encode(prompt, bos=True))
+
+    def _check(self, request: Request) -> None:
+        ids, vocab = request.ids, self.model.spec.vocab
+        if not ids:
+            raise UserError("the prompt is empty", hint="give at least one token")
+        check_ids(ids, vocab)
+        if self.context is not None and len(ids) >= self.context:
+            raise UserError(
+                f"the prompt has {len(ids)} tokens, the context holds {self.context}, at least one of them for the answer",
+                hint="shorten the prompt, or load with a larger context",
+            )
+        for id in request.sampling.logit_bias:
+            if id >= vocab:
+                raise UserError(f"there is a logit bias for id {id}, the vocabulary ends at {vocab - 1}")
+        if request.sampling.stop and self.tokenizer is None:
+            raise UserError("stop strings need a tokenizer, this model has none", hint="use stop_ids")
+        if self.tokenizer is not None:
+            begin = list(ids[:2]).count(self.tokenizer.bos) if ids[0] == self.tokenizer.bos else 0
+            if begin != 1:
+                found = "does not begin with <bos>" if begin == 0 else "begins with <bos> twice"
+                warnings.warn(f"the prompt {found} (id {self.tokenizer.bos}); Gemma expects it once", stacklevel=3)
+
+
+def check_ids(ids: Sequence[int], vocab: int) -> None:
+    """Raises `UserError` naming the first id that the model's table has no row for."""
+    for at, id in enumerate(ids):
+        if isinstance(id, bool) or not isinstance(id, int) or not 0 <= id < vocab:
+            raise UserError(
+                f"token {at} of the prompt is {id!r}, ids go from 0 to {vocab - 1}", hint="use the model's own tokenizer"
+            )
+
+
+def _next_ids(progress: Progress, part: Part) -> list[int]:
+    begin = progress.remembered
+    return progress.ids[begin : begin + part.count]
+
+
+def _never_drawn(tokenizer: Tokenizer | None, vocab: int) -> list[int]:
+    """Rows of the table that are no token, and image markers, which a model must read but never write."""
+    if tokenizer is None:
+        return []
+    marks = {tokenizer.start_of_image, tokenizer.end_of_image, tokenizer.image_soft}
+    images = sorted(id for id in marks if id is not None and id < min(tokenizer.vocab_size, vocab))
+    return images + list(range(tokenizer.vocab_size, vocab))

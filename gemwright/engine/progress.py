@@ -1,0 +1,125 @@
+"""A request on its way: its ids, its place in the cache, its text so far. And the place that a conversation keeps."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from gemwright.engine.request import Completion, Event, FinishReason, Sampling, TokenLogprob, Usage
+from gemwright.engine.stop import StopStrings
+from gemwright.text.stream import TextStream
+from gemwright.text.tokenizer import Tokenizer
+
+
+class Session:
+    """What one conversation leaves in the cache between its requests.
+
+    `ids` are the tokens that the handle remembers, in order. The engine may take the handle away while the session is
+    idle and places run short; the next request then reads its whole prompt again, with the same result.
+    """
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.handle: Any = None  # of the engine's cache
+        self.busy = False
+
+    def shared(self, ids: list[int]) -> int:
+        """How many of the remembered ids begin `ids`, leaving at least its last one to run."""
+        most = min(len(self.ids), len(ids) - 1)
+        if self.ids[:most] == ids[:most]:
+            return most
+        return next(at for at in range(most) if self.ids[at] != ids[at])
+
+
+class Progress:
+    """One submitted request: what the engine has to know of it between steps."""
+
+    def __init__(
+        self,
+        key: int,
+        ids: list[int],
+        sampling: Sampling,
+        *,
+        context: int | None,
+        tokenizer: Tokenizer | None,
+        session: Session | None,
+    ) -> None:
+        """`sampling` resolved; `context`: ids that the sequence may have, prompt and answer (None: no limit)."""
+        self.key = key
+        self.ids = list(ids)
+        self.prompt = len(ids)
+        self.sampling = sampling
+        self.seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
+        self.session = session
+        self.handle: Any = None
+        self.cached = 0
+        self.prefill_seconds = 0.0
+        self.decode_seconds = 0.0
+        self._ends = frozenset(sampling.stop_ids)
+        self._full = context
+        self._stream = TextStream(tokenizer) if tokenizer else None
+        self._stops = StopStrings(sampling.stop)
+        self._text: list[str] = []
+        self._logprobs: list[TokenLogprob] = []
+
+    @property
+    def remembered(self) -> int:
+        """Ids that the cache holds."""
+        return self.handle.length if self.handle is not None else 0
+
+    @property
+    def pending(self) -> int:
+        """Ids that the cache does not hold yet."""
+        return len(self.ids) - self.remembered
+
+    @property
+    def drawn(self) -> int:
+        """Tokens of the answer so far."""
+        return len(self.ids) - self.prompt
+
+    def spend(self, seconds: float, prefill: bool) -> None:
+        """Books a step's time."""
+        if prefill:
+            self.prefill_seconds += seconds
+        else:
+            self.decode_seconds += seconds
+
+    def take(self, id: int, logprob: TokenLogprob | None) -> Event:
+        """The next token of the answer; its event holds the completion when it is the last."""
+        self.ids.append(id)
+        if logprob is not None:
+            self._logprobs.append(logprob)
+        if id in self._ends:
+            return self.finish("stop", id=id, logprob=logprob)
+        text = self._stops.push(self._stream.push(id)) if self._stream else ""
+        self._text.append(text)
+        if self._stops.found is not None:
+            return self.finish("stop", id=id, logprob=logprob, text=text)
+        limit = self.sampling.max_tokens
+        if self.drawn == limit or len(self.ids) == self._full:
+            return self.finish("length", id=id, logprob=logprob, text=text)
+        return Event(request=self.key, id=id, text=text, logprob=logprob, completion=None)
+
+    def finish(
+        self, reason: FinishReason, *, id: int | None = None, logprob: TokenLogprob | None = None, text: str = ""
+    ) -> Event:
+        """The last event: `text` of its own token, and what was held back."""
+        if self._stream and self._stops.found is None:
+            rest = self._stops.push(self._stream.flush()) + self._stops.flush()
+            self._text.append(rest)
+            text += rest
+        completion = Completion(
+            text="".join(self._text),
+            ids=tuple(self.ids[self.prompt :]),
+            logprobs=None if self.sampling.logprobs is None else tuple(self._logprobs),
+            finish_reason=reason,
+            usage=Usage(
+                prompt=self.prompt,
+                cached=self.cached,
+                completion=self.drawn,
+                prefill_seconds=self.prefill_seconds,
+                decode_seconds=self.decode_seconds,
+            ),
+            seed=self.seed,
+        )
+        return Event(request=self.key, id=id, text=text, logprob=logprob, completion=completion)

@@ -1,0 +1,19 @@
+"""The one exception that a person sees without a traceback."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A mistake that the person at the keyboard can mend: a wrong path, a damaged file, an impossible request.
+
+    `message` says what is wrong, with the names and numbers at hand; `hint` says what to do next. The command line
+    prints both, one line each, and leaves with exit code 2. Misuse of the library by code is a `ValueError` instead.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message

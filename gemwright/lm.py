@@ -1,0 +1,227 @@
+"""The handle that `gemwright.load` returns: a model with its tokenizer, ready to answer, to talk and to score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gemwright.arch.spec import Model
+from gemwright.cache.allocate import allocate
+from gemwright.engine.chat import Chat
+from gemwright.engine.engine import Engine, check_ids
+from gemwright.engine.request import Completion, Request, Sampling, defaults_of
+from gemwright.errors import UserError
+from gemwright.loading import load_model
+from gemwright.nn.decoder import Decoder
+from gemwright.nn.head import Head
+from gemwright.ops.span import span
+from gemwright.text.template import ChatTemplate, load_chat_template
+from gemwright.text.tokenizer import FILES, Tokenizer
+from gemwright.text.turns import stop_ids
+from gemwright.weights.hf_config import read_generation
+
+_CHUNK = 512  # tokens that logits and scores run at once
+_SEQUENCES = 4  # conversations and requests that share the engine's cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How likely a text is. `logprobs[i]` is the natural log-probability of `ids[i + 1]` after the ids before it."""
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that were scored: all but the first."""
+        return len(self.logprobs)
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the mean negative log-probability; infinite where it leaves the numbers."""
+        mean = -math.fsum(self.logprobs) / len(self.logprobs)
+        return math.exp(mean) if mean < 700 else math.inf
+
+
+class LM:
+    """A language model. Its engine, and the engine's cache, come into being when text is first generated."""
+
+    def __init__(
+        self,
+        model: Decoder,
+        tokenizer: Tokenizer | None = None,
+        *,
+        context: int | None = None,
+        defaults: Sampling | None = None,
+        template: ChatTemplate | None = None,
+        folder: Path | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        """`context`, `defaults`: see `Engine`. `template`: see `Chat`. `folder`: where it came from. `notes`: what
+        loading had to say."""
+        self.model = model
+        self.tokenizer = tokenizer
+        self.folder = folder
+        self.notes = tuple(notes)
+        self._context = context
+        self._defaults = defaults
+        self._template = template
+        self._engine: Engine | None = None
+
+    @property
+    def spec(self) -> Model:
+        """What the model is."""
+        return self.model.spec
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that `generate`, `stream` and chats share."""
+        if self._engine is None:
+            self._engine = Engine(
+                self.model, self.tokenizer, context=self._context, sequences=_SEQUENCES, defaults=self._defaults
+            )
+        return self._engine
+
+    # ------------------------------------------------------------------------------------------------------ drawing
+
+    def generate(self, prompt: str | Sequence[int], sampling: Sampling | None = None) -> Completion:
+        """Goes on from a prompt: text (`<bos>` is put before it) or ids (taken as they are).
+
+        Raises `UserError` for an empty prompt, one longer than the context, or an id that the model does not have.
+        """
+        return self.engine.generate(self._request(prompt, sampling))
+
+    def stream(self, prompt: str | Sequence[int], sampling: Sampling | None = None) -> Iterator[str]:
+        """The same in parts, as they come. Joined, they are the completion's text."""
+        for event in self.engine.stream(self._request(prompt, sampling)):
+            if event.text:
+                yield event.text
+
+    def chat(self, system: str | None = None, sampling: Sampling | None = None) -> Chat:
+        """A new conversation. Raises `UserError` for a model without a tokenizer."""
+        return Chat(self.engine, system=system, sampling=sampling, template=self._template)
+
+    def _request(self, prompt: str | Sequence[int], sampling: Sampling | None) -> Request:
+        return Request(ids=self.engine.encode(prompt), sampling=sampling or Sampling())
+
+    # ------------------------------------------------------------------------------------------------------ scoring
+
+    def logits(self, ids: Sequence[int]) -> Tensor:
+        """float32 `[N, V]`, row i the logits of the token after `ids[i]`. Ids are taken as they are.
+
+        Runs in chunks, so that only the result is large. Raises `UserError` for no ids, or ids out of range.
+        """
+        ids = self._checked(ids)
+        return torch.cat(self._read(ids, lambda begin, hidden, head: head.logits(hidden)))
+
+    def score(self, text: str | Sequence[int], window: int | None = None, stride: int | None = None) -> Score:
+        """Log-probability of every token but the first.
+
+        A text longer than `window` tokens (default: the model's context) is read in windows that begin `stride` tokens
+        apart (default: half a window); each scores what the one before did not, so every token but those of the first
+        window has at least `window - stride` tokens before it. If the text begins with `<bos>`, every window does.
+        Raises `UserError` for fewer than two tokens.
+        """
+        ids = self._checked(text)
+        if len(ids) < 2:
+            raise UserError("one token has nothing before it to be scored by", hint="give a longer text")
+        window = window or self.spec.context or len(ids)
+        stride = max(1, window // 2) if stride is None else stride
+        bos = self.tokenizer.bos if self.tokenizer else None
+        lead = ids[:1] if ids[0] == bos else []
+        if window < 2 + len(lead) or not 1 <= stride < window - len(lead):
+            raise UserError(
+                f"a window of {window} tokens cannot move by {stride}", hint="give 1 ≤ stride < window, window ≥ 3"
+            )
+        logprobs = self._score(ids[: min(window, len(ids))], 1)
+        while (done := len(logprobs) + 1) < len(ids):
+            end = min(done + stride, len(ids))
+            begin = end - (window - len(lead))
+            logprobs += self._score(lead + ids[begin:end], len(lead) + done - begin)
+        return Score(ids=tuple(ids), logprobs=tuple(logprobs))
+
+    def _score(self, ids: list[int], first: int) -> list[float]:
+        """Log-probabilities of `ids[first:]`."""
+
+        def work(begin: int, hidden: Tensor, head: Head) -> Tensor:
+            # Row i of the chunk foretells ids[begin + i + 1].
+            skip = max(0, first - 1 - begin)
+            targets = ids[begin + skip + 1 : begin + len(hidden) + 1]
+            if not targets:
+                return hidden.new_empty(0, dtype=torch.float32)
+            rows = hidden[skip : skip + len(targets)]
+            return head.log_probs(rows, torch.tensor(targets, dtype=torch.int64, device=hidden.device))
+
+        return torch.cat(self._read(ids, work)).tolist()
+
+    def _checked(self, prompt: str | Sequence[int]) -> list[int]:
+        if isinstance(prompt, str):
+            if self.tokenizer is None:
+                raise UserError("this model has no tokenizer", hint="give token ids instead of text")
+            return self.tokenizer.encode(prompt, bos=True)
+        ids = prompt.tolist() if isinstance(prompt, Tensor) else list(prompt)
+        if not ids:
+            raise UserError("the prompt is empty", hint="give at least one token")
+        check_ids(ids, self.spec.vocab)
+        return ids
+
+    def _read(self, ids: list[int], work: Callable[[int, Tensor, Head], Tensor]) -> list[Tensor]:
+        """Runs one sequence in chunks; `work(begin, hidden [n, D], head)` makes of each chunk what is kept."""
+        table = self.model.embed.weight
+        parts: list[Tensor] = []
+        memory = handle = None
+        if len(ids) > _CHUNK:
+            memory = allocate(self.spec, sequences=1, tokens=len(ids), dtype=table.dtype, device=table.device)
+            handle = memory.open()
+        with torch.no_grad():
+            for begin in range(0, len(ids), _CHUNK):
+                tokens = torch.tensor(ids[begin : begin + _CHUNK], dtype=torch.int64, device=table.device)
+                step = memory.prepare([handle], [len(tokens)]) if memory is not None and handle is not None else None
+                where = step.span if step is not None else span([len(tokens)], device=table.device)
+
+                def use(hidden: Tensor, head: Head, begin: int = begin) -> Tensor:
+                    return work(begin, hidden, head)
+
+                parts.append(self.model(tokens, where, memory=step, use=use))
+                if step is not None:
+                    step.commit()
+        return parts
+
+
+def load(
+    name: str | Path | None = None,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    context: int | None = None,
+) -> LM:
+    """Loads a model: a folder, a name known to the Hugging Face cache, or (None, "pocket") the embedded model.
+
+    `context`: tokens that a conversation may have (default: what the model was made for); it sizes the cache. A folder
+    without tokenizer files gives a model that takes ids. Raises `UserError` for whatever is wrong with the files.
+    """
+    loaded = load_model(name, dtype=dtype, device=device)
+    folder = loaded.folder
+    generation = read_generation(folder)
+    tokenizer = template = None
+    if any((folder / file).exists() for file in FILES.values()):
+        tokenizer = Tokenizer.load(folder)
+        template = load_chat_template(folder, tokenizer)
+    given = generation.get("eos_token_id")
+    if tokenizer is not None:
+        ends = stop_ids(tokenizer, given)
+    else:
+        ends = (given,) if isinstance(given, int) else tuple(given or ())
+    return LM(
+        loaded.model,
+        tokenizer,
+        context=context,
+        defaults=defaults_of(generation, ends),
+        template=template,
+        folder=folder,
+        notes=getattr(loaded, "notes", ()),
+    )

@@ -1,0 +1,120 @@
+"""The composition root: a name becomes a folder, a spec, an empty model on the meta device, and a model with weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gemwright.arch.spec import Model
+from gemwright.errors import UserError
+from gemwright.nn.decoder import Decoder
+from gemwright.weights import hf_config, hub, torch_ckpt
+from gemwright.weights.folder import Folder
+from gemwright.weights.layout import Layout
+from gemwright.weights.stream import Match, Place, Source, load_into, main_dtype
+
+_DTYPES = {
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+    "float32": torch.float32,
+    "fp32": torch.float32,
+    "f32": torch.float32,
+    "float16": torch.float16,
+    "fp16": torch.float16,
+    "half": torch.float16,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A model in memory and where it came from.
+
+    `layout` is what an export needs to give back the same files (None for a format that is not written). `notes` are
+    remarks for people; `left` lists the file's tensors that were not used, by reason.
+    """
+
+    model: Decoder
+    spec: Model
+    layout: Layout | None
+    folder: Path
+    dtype: torch.dtype
+    device: torch.device
+    notes: tuple[str, ...]
+    left: dict[str, tuple[str, ...]]
+
+
+def load_model(
+    name: str | Path | None = None,
+    *,
+    dtype: torch.dtype | str = "auto",
+    device: torch.device | str = "auto",
+    preset: str | None = None,
+    place: Place | None = None,
+) -> Loaded:
+    """Load a model by folder, .ckpt file or name (None: the model that ships with the package).
+
+    `dtype` "auto" keeps the file's, except float16: that becomes float32 on a CPU and bfloat16 elsewhere. `device`
+    "auto" is CUDA where there is one. `preset` names the sizes of a gemma_pytorch file whose shapes fit several.
+    Raises `UserError` for everything that a person can mend.
+    """
+    where = choose_device(device)
+    path = hub.resolve(name)
+    if torch_ckpt.is_checkpoint(path):
+        opened = torch_ckpt.TorchCheckpoint(path)
+        spec, layout, notes = opened.spec(preset), None, list(opened.notes)
+        source: Source = opened
+        names = opened.table(spec)
+        folder = path if path.is_dir() else path.parent
+    else:
+        spec, layout = hf_config.read(path)
+        source, names, notes, folder = Folder(path), None, list(layout.notes), path
+    chosen = choose_dtype(dtype, main_dtype(source, source.names()), where, notes)
+    with torch.device("meta"):
+        model = Decoder(spec)
+    paired: Match = load_into(model, source, device=where, dtype=chosen, names=names, place=place)
+    return Loaded(
+        model=model.eval(),
+        spec=spec,
+        layout=layout,
+        folder=folder,
+        dtype=chosen,
+        device=where,
+        notes=tuple(notes),
+        left=paired.left,
+    )
+
+
+def choose_device(device: torch.device | str) -> torch.device:
+    """The device meant by a word; "auto" is CUDA where there is one, else the CPU."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"no device is called {str(device)!r}", hint="use auto, cpu or cuda") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("this machine has no CUDA device that torch can use", hint="use --device cpu")
+    return chosen
+
+
+def choose_dtype(
+    wanted: torch.dtype | str, stored: torch.dtype, device: torch.device, notes: list[str]
+) -> torch.dtype:
+    """The dtype to compute in; says in `notes` when it is not the file's although "auto" was asked."""
+    if wanted == "auto":
+        if stored == torch.float16:
+            chosen = torch.float32 if device.type == "cpu" else torch.bfloat16
+            notes.append(f"the file is float16, which Gemma 3 overflows: loaded as {str(chosen).removeprefix('torch.')}")
+            return chosen
+        return torch.float32 if stored == torch.float64 else stored
+    chosen = _DTYPES.get(wanted.removeprefix("torch.").lower()) if isinstance(wanted, str) else wanted
+    if chosen == torch.float16:
+        raise UserError(
+            "float16 is refused: the residual stream of Gemma 3 exceeds 65504, float16's largest number",
+            hint="use bfloat16 (as small, same range as float32) or float32",
+        )
+    if chosen not in (torch.bfloat16, torch.float32):
+        raise UserError(f"a model cannot run in {wanted}", hint="use auto, bfloat16 or float32")
+    return chosen

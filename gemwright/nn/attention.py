@@ -1,0 +1,42 @@
+"""Grouped-query attention, local or global."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from gemwright.arch.spec import Attention, Rope
+from gemwright.cache.allocate import Step
+from gemwright.nn.norm import RMSNorm
+from gemwright.ops.attend import attend_documents
+from gemwright.ops.rope import Angles, rotate
+from gemwright.ops.span import Span
+
+
+class AttentionMixer(nn.Module):
+    """Projections, QK-norm where the spec asks for it, RoPE, attention."""
+
+    def __init__(self, width: int, spec: Attention, epsilon: float) -> None:
+        super().__init__()
+        self.spec = spec
+        self.query = nn.Linear(width, spec.heads * spec.head_dim, bias=False)
+        self.key = nn.Linear(width, spec.kv_heads * spec.head_dim, bias=False)
+        self.value = nn.Linear(width, spec.kv_heads * spec.head_dim, bias=False)
+        self.out = nn.Linear(spec.heads * spec.head_dim, width, bias=spec.out_bias)
+        if spec.qk_norm:
+            self.query_norm = RMSNorm(spec.head_dim, epsilon)
+            self.key_norm = RMSNorm(spec.head_dim, epsilon)
+
+    def forward(self, x: Tensor, span: Span, angles: dict[Rope, Angles], memory: Step | None, layer: int) -> Tensor:
+        """`[N, D]` → `[N, D]`; `layer` is this layer's number, by which the memory knows it."""
+        spec = self.spec
+        query = self.query(x).unflatten(-1, (spec.heads, spec.head_dim))
+        key = self.key(x).unflatten(-1, (spec.kv_heads, spec.head_dim))
+        value = self.value(x).unflatten(-1, (spec.kv_heads, spec.head_dim))
+        if spec.qk_norm:
+            query, key = self.query_norm(query), self.key_norm(key)
+        query, key = rotate(query, angles[spec.rope]), rotate(key, angles[spec.rope])
+        if memory is None:
+            mixed = attend_documents(query, key, value, span, window=spec.window, scale=spec.scale, cap=spec.cap)
+        else:
+            mixed = memory.attend(layer, query, key, value, spec)
+        return self.out(mixed.flatten(1))

@@ -1,0 +1,39 @@
+"""One residual block."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from gemwright.arch.spec import Attention, Layer, Rope
+from gemwright.cache.allocate import Step
+from gemwright.nn.attention import AttentionMixer
+from gemwright.nn.mlp import GatedMlp
+from gemwright.nn.norm import RMSNorm
+from gemwright.nn.recurrent import RecurrentMixer
+from gemwright.ops.rope import Angles
+from gemwright.ops.span import Span
+
+
+class Block(nn.Module):
+    """`x + mixer(norm(x))`, then `x + mlp(norm(x))`; with post norms each sublayer's output is normed before it joins."""
+
+    def __init__(self, width: int, spec: Layer, epsilon: float) -> None:
+        super().__init__()
+        self.spec = spec
+        self.mixer_norm = RMSNorm(width, epsilon)
+        if isinstance(spec.mixer, Attention):
+            self.mixer: AttentionMixer | RecurrentMixer = AttentionMixer(width, spec.mixer, epsilon)
+        else:
+            self.mixer = RecurrentMixer(width, spec.mixer)
+        self.mlp_norm = RMSNorm(width, epsilon)
+        self.mlp = GatedMlp(width, spec.mlp)
+        if spec.post_norms:
+            self.mixer_post_norm = RMSNorm(width, epsilon)
+            self.mlp_post_norm = RMSNorm(width, epsilon)
+
+    def forward(self, x: Tensor, span: Span, angles: dict[Rope, Angles], memory: Step | None, layer: int) -> Tensor:
+        """`[N, D]` → `[N, D]`."""
+        mixed = self.mixer(self.mixer_norm(x), span, angles, memory, layer)
+        x = x + (self.mixer_post_norm(mixed) if self.spec.post_norms else mixed)
+        fed = self.mlp(self.mlp_norm(x))
+        return x + (self.mlp_post_norm(fed) if self.spec.post_norms else fed)

@@ -1,0 +1,101 @@
+"""The decoder: every text model of the family, built from its spec alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import TypeVar, overload
+
+import torch
+from torch import Tensor, nn
+
+from gemwright.arch.spec import Attention, Model
+from gemwright.cache.allocate import Step
+from gemwright.nn.block import Block
+from gemwright.nn.embed import Embedding
+from gemwright.nn.head import Head
+from gemwright.nn.norm import RMSNorm
+from gemwright.ops.rope import rope_angles
+from gemwright.ops.span import Span
+
+T = TypeVar("T")
+
+_SAMPLES = 64  # elements of each parameter that its digest reads
+
+NO_FLOAT16 = (
+    "float16 cannot hold this family: residual streams pass 65,504, its largest number, and turn into infinities; "
+    "use bfloat16 or float32"
+)
+
+
+class Decoder(nn.Module):
+    """Embedding, blocks, final norm, and the head that reads the embedding backwards.
+
+    Building it computes nothing: it may be built on the meta device, and is filled by `weights.stream` or
+    `nn.init.initialise`.
+    """
+
+    def __init__(self, spec: Model) -> None:
+        super().__init__()
+        self.spec = spec
+        self.embed = Embedding(spec)
+        self.layers = nn.ModuleList(Block(spec.width, layer, spec.norm_epsilon) for layer in spec.layers)
+        self.final_norm = RMSNorm(spec.width, spec.norm_epsilon)
+        self._ropes = sorted(
+            {layer.mixer.rope for layer in spec.layers if isinstance(layer.mixer, Attention)},
+            key=lambda rope: (rope.base, rope.factor, rope.channels),
+        )
+
+    @property
+    def head(self) -> Head:
+        """The tied head."""
+        return Head(self.embed, self.spec.final_cap)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the activations."""
+        return self.embed.weight.dtype
+
+    def digest(self) -> str:
+        """A name for these weights: a hash over evenly spaced elements of every parameter. Saved sequences are tied to
+        it, so that another tuning of the same architecture does not continue them."""
+        digest = hashlib.sha256()
+        for name, parameter in self.named_parameters():
+            flat = parameter.detach().reshape(-1)
+            some = flat[:: max(1, flat.numel() // _SAMPLES)].float().cpu()
+            digest.update(f"{name} {tuple(parameter.shape)}".encode() + some.numpy().tobytes())
+        return digest.hexdigest()[:32]
+
+    @overload
+    def forward(self, ids: Tensor, span: Span, memory: Step | None = None, use: None = None) -> Tensor: ...
+
+    @overload
+    def forward(self, ids: Tensor, span: Span, memory: Step | None, use: Callable[[Tensor, Head], T]) -> T: ...
+
+    @overload
+    def forward(self, ids: Tensor, span: Span, *, use: Callable[[Tensor, Head], T]) -> T: ...
+
+    def forward(
+        self, ids: Tensor, span: Span, memory: Step | None = None, use: Callable[[Tensor, Head], T] | None = None
+    ) -> Tensor | T:
+        """Run one step: ids int64 `[N]` → hidden states `[N, D]` after the final norm, or `use(hidden, head)`.
+
+        What needs the head passes `use`, so that it runs inside the model's forward. With `memory` (inference only)
+        the step's tokens continue what its sequences remember; the caller commits it.
+        """
+        if self.dtype == torch.float16:
+            raise ValueError(NO_FLOAT16)
+        if ids.shape != (span.plan.tokens,):
+            raise ValueError(f"{tuple(ids.shape)} ids do not fit a step of {span.plan.tokens} tokens")
+        if memory is None:
+            return self._run(ids, span, memory, use)
+        with torch.no_grad():
+            return self._run(ids, span, memory, use)
+
+    def _run(self, ids: Tensor, span: Span, memory: Step | None, use: Callable[[Tensor, Head], T] | None) -> Tensor | T:
+        angles = {rope: rope_angles(span.tensors.position, rope) for rope in self._ropes}
+        x = self.embed(ids)
+        for index, block in enumerate(self.layers):
+            x = block(x, span, angles, memory, index)
+        hidden = self.final_norm(x)
+        return hidden if use is None else use(hidden, self.head)

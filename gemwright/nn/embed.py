@@ -1,0 +1,31 @@
+"""The tied table: ids in, vectors out; and at the other end vectors in, scores out."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gemwright.arch.spec import Model
+
+
+class Embedding(nn.Module):
+    """A table `[V, D]` that the model reads at both ends; only the lookup is scaled."""
+
+    def __init__(self, spec: Model) -> None:
+        super().__init__()
+        self.scale, self.rounding = spec.embed_scale, spec.embed_rounding
+        self.weight = nn.Parameter(torch.empty(spec.vocab, spec.width))
+
+    def rounded_scale(self, dtype: torch.dtype) -> float:
+        """The multiplier as the activations know it: sqrt(D) is rounded before it multiplies, never after."""
+        rounded = torch.bfloat16 if self.rounding == "bfloat16" else dtype
+        return torch.tensor(self.scale, dtype=torch.float64).to(rounded).item()
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """int64 `[N]` → `[N, D]`."""
+        return F.embedding(ids, self.weight) * self.rounded_scale(self.weight.dtype)
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        """`[M, D]` → `[M, V]`, one product with the table; unscaled, uncapped."""
+        return F.linear(hidden, self.weight)

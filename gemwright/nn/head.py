@@ -1,0 +1,59 @@
+"""The one head: from hidden states to scores over the vocabulary, cap and all, a few rows at a time.
+
+Next-token loss, scoring and sampling all come through here. `[N, V]` exists only where a caller asks `logits` for
+exactly those rows: 32,768 rows over 262,144 ids would be 34 GB.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from gemwright.nn.embed import Embedding
+from gemwright.ops.pointwise import soft_cap, wide
+
+_CHUNK_BYTES = 64 << 20  # of float32 logits held at a time
+
+
+class Head:
+    """The tied table read backwards; it owns no parameters."""
+
+    def __init__(self, embed: Embedding, cap: float | None) -> None:
+        self._embed, self._cap = embed, cap
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """`[M, D]` → float32 `[M, V]`, capped."""
+        return soft_cap(wide(self._embed.scores(hidden)), self._cap)
+
+    def _rows(self) -> int:
+        return max(1, _CHUNK_BYTES // (4 * self._embed.weight.shape[0]))
+
+    def log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """The log-probability of each row's target. hidden `[M, D]`, targets int64 `[M]` → float32 `[M]`."""
+        parts = zip(hidden.split(self._rows()), targets.split(self._rows()), strict=True)
+        return torch.cat([self._recomputed(self._log_probs, *part) for part in parts])
+
+    def cross_entropy(self, hidden: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+        """`-Σ weight · log p(target)`, a float32 scalar: a sum, for only the training loop divides.
+
+        hidden `[M, D]`, targets int64 `[M]`, weight float32 `[M]`. Rows of weight 0 are dropped before the product;
+        gradients recompute each chunk's logits instead of keeping them.
+        """
+        counted = weight != 0
+        if not bool(counted.all()):
+            hidden, targets, weight = hidden[counted], targets[counted], weight[counted]
+        if hidden.shape[0] == 0:
+            return hidden.sum().float()
+        return -(weight * self.log_probs(hidden, targets)).sum()
+
+    def _log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        scores = self.logits(hidden)
+        return scores.gather(1, targets[:, None]).squeeze(1) - scores.logsumexp(dim=-1)
+
+    @staticmethod
+    def _recomputed(function: object, *inputs: Tensor) -> Tensor:
+        assert callable(function)
+        if torch.is_grad_enabled():
+            return checkpoint(function, *inputs, use_reentrant=False)  # type: ignore[return-value]
+        return function(*inputs)

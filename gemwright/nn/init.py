@@ -1,0 +1,64 @@
+"""Fresh weights.
+
+Griffin's rules are those of DeepMind's code (recurrentgemma). Gemma's are not published; matrices are drawn with the
+standard deviation of transformers' port, 0.02. Norm weights and biases start at 0.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from gemwright.arch.spec import Recurrent
+from gemwright.nn.decoder import Decoder
+from gemwright.nn.recurrent import BlockLinear, Conv
+
+GEMMA_DEVIATION = 0.02
+_SLOWEST, _FASTEST = 0.9, 0.999  # the range of Griffin's per-step decay
+
+
+@torch.no_grad()
+def initialise(model: Decoder, generator: torch.Generator) -> None:
+    """Draw every parameter of a built model, in place, in the order of its modules."""
+    griffin = any(isinstance(layer.mixer, Recurrent) for layer in model.spec.layers)
+    depth = len(model.spec.layers)
+    for name, module in model.named_modules():
+        for kind, parameter in module.named_parameters(recurse=False):
+            if kind == "a_param":
+                parameter.copy_(_decays(parameter, generator))
+                continue
+            deviation = _deviation(module, name, depth, griffin) if kind == "weight" else 0.0
+            if deviation == 0.0:
+                parameter.zero_()
+            else:
+                parameter.normal_(0.0, deviation, generator=generator)
+
+
+def _deviation(module: nn.Module, name: str, depth: int, griffin: bool) -> float:
+    """The standard deviation of a module's weight; 0 for norms."""
+    if isinstance(module, Conv):
+        return math.sqrt(0.01 / module.weight.shape[-1])
+    if isinstance(module, BlockLinear):
+        return math.sqrt(1.0 / module.weight.shape[1])
+    if isinstance(module, nn.Linear) or name == "embed":
+        if not griffin:
+            return GEMMA_DEVIATION
+        weight = module.weight
+        assert isinstance(weight, Tensor)
+        # Products that end in the residual stream shrink with the depth.
+        last = name.rsplit(".", 1)[-1] in ("out", "linear_out", "down")
+        return math.sqrt((2.0 / depth if last else 1.0) / weight.shape[-1])
+    return 0.0
+
+
+def _decays(parameter: Tensor, generator: torch.Generator) -> Tensor:
+    """Griffin's a_param: p with `exp(-softplus(p)) = sqrt(v)`, v uniform in [0.9², 0.999²].
+
+    The paper puts the decay to the power of 8 in that range, DeepMind's code the decay itself; this follows the code.
+    """
+    low, high = _SLOWEST**2 + 1e-8, _FASTEST**2 + 1e-8
+    squares = torch.empty(parameter.shape, dtype=torch.float64, device=parameter.device)
+    squares.uniform_(low, high, generator=generator)
+    return torch.log(torch.expm1(-0.5 * torch.log(squares)))

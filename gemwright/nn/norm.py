@@ -1,0 +1,21 @@
+"""RMSNorm with a weight centred on 0."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gemwright.ops.pointwise import rms_norm
+
+
+class RMSNorm(nn.Module):
+    """`x / rms(x) * (1 + weight)`, in float32, over the last dimension of size `width`."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+        self.weight = nn.Parameter(torch.empty(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[..., width]` → the same shape and dtype."""
+        return rms_norm(x, self.weight, self.epsilon)

@@ -1,0 +1,34 @@
+"""Griffin's temporal convolution: depthwise, causal, a few taps, blind to other documents."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def with_past(x: Tensor, document: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
+    """Every document's rows behind the inputs that it left off with.
+
+    x `[N, R]`, document int `[N]`, tail `[D, T - 1, R]` → rows `[N + D (T - 1), R]`, and `index` int64 `[N]`: where
+    each token's own row stands among them.
+    """
+    documents, taps, width = tail.shape
+    index = torch.arange(x.shape[0], device=x.device) + (document.long() + 1) * taps
+    if documents == 1:
+        return torch.cat([tail[0], x]), index
+    length = x.shape[0] + documents * taps
+    own = torch.zeros(length, dtype=torch.bool, device=x.device).index_fill(0, index, True)
+    rows = x.new_zeros(length, width).index_copy(0, index, x)
+    return rows.index_copy(0, (~own).nonzero().squeeze(1), tail.reshape(-1, width)), index
+
+
+def causal_conv(rows: Tensor, index: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """`y_t = bias + Σ_s weight[T - 1 - s] x_{t - s}`: the last tap multiplies the current token.
+
+    rows, index from `with_past`; weight `[R, 1, T]`, bias `[R]` → `[N, R]`.
+    """
+    taps = weight.shape[-1]
+    out = torch.addcmul(bias, rows[index], weight[:, 0, taps - 1])
+    for back in range(1, taps):
+        out = torch.addcmul(out, rows[index - back], weight[:, 0, taps - 1 - back])
+    return out

@@ -1,0 +1,41 @@
+"""Rotary position embeddings, in the split-half layout: channel i is paired with channel i + channels / 2."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gemwright.arch.spec import Rope
+from gemwright.ops.pointwise import wide
+
+Angles = tuple[Tensor, Tensor]
+
+
+def inverse_frequencies(rope: Rope, device: torch.device | str = "cpu") -> Tensor:
+    """`base ** (-2 i / channels) / factor` for each pair i: float32 `[channels / 2]`."""
+    exponent = torch.arange(0, rope.channels, 2, dtype=torch.float32, device=device) / rope.channels
+    return 1.0 / (rope.base**exponent) / rope.factor
+
+
+def rope_angles(position: Tensor, rope: Rope) -> Angles:
+    """Cosines and sines of every position: two float32 `[N, channels / 2]`.
+
+    Positions are whole numbers multiplied in float32: in bfloat16 they would be wrong from 257 on.
+    """
+    angle = position.to(torch.float32)[:, None] * inverse_frequencies(rope, position.device)
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, angles: Angles) -> Tensor:
+    """Turn the leading channels of each head by its token's angles; the others pass.
+
+    x `[N, H, K]` → `[N, H, K]` in x's dtype; the products are float32.
+    """
+    cos, sin = angles
+    half = cos.shape[-1]
+    cos, sin = cos[:, None, :], sin[:, None, :]
+    first, second = wide(x[..., :half]), wide(x[..., half : 2 * half])
+    parts = [(first * cos - second * sin).to(x.dtype), (second * cos + first * sin).to(x.dtype)]
+    if 2 * half < x.shape[-1]:
+        parts.append(x[..., 2 * half :])
+    return torch.cat(parts, dim=-1)

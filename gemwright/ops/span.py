@@ -1,0 +1,120 @@
+"""Which tokens stand in a step, and who sees whom.
+
+Tokens travel flat: a step has N tokens of D documents, one after the other, nothing padded. A `Span` describes them
+twice. `plan` is for the host: schedulers, chunk planners and uncompiled CPU routes read it. `tensors` is for the
+device: all that `nn` and compiled code may read. `visible` is the one rule of attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The host's face: new tokens of each document, and how many came before them in earlier steps."""
+
+    lengths: tuple[int, ...]
+    past: tuple[int, ...]
+
+    @property
+    def tokens(self) -> int:
+        """N, the tokens of the step."""
+        return sum(self.lengths)
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The row at which each document begins, and N at the end: D + 1 numbers."""
+        return (0, *accumulate(self.lengths))
+
+    @property
+    def longest(self) -> int:
+        """The longest document's new tokens."""
+        return max(self.lengths, default=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """The device's face of tokens, each int32 `[N]`: position in its document, document's number in the step, and
+    image (0 for text; the tokens of one picture share a number that is unique in their document)."""
+
+    position: Tensor
+    document: Tensor
+    image: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensors:
+    """The device's face: the tokens, and `starts [D + 1]` int32, the row at which each document begins."""
+
+    tokens: Tokens
+    starts: Tensor
+
+    @property
+    def position(self) -> Tensor:
+        """int32 `[N]`, 0 at the first token of a document."""
+        return self.tokens.position
+
+    @property
+    def document(self) -> Tensor:
+        """int32 `[N]`."""
+        return self.tokens.document
+
+    @property
+    def image(self) -> Tensor:
+        """int32 `[N]`, 0 for text."""
+        return self.tokens.image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """The tokens of one step, described for the host and for the device."""
+
+    plan: Plan
+    tensors: Tensors
+
+
+def span(
+    lengths: Sequence[int],
+    *,
+    past: Sequence[int] | None = None,
+    device: torch.device | str = "cpu",
+) -> Span:
+    """A step of `len(lengths)` documents.
+
+    `lengths`: new tokens of each document, all positive. `past`: tokens of each that earlier steps brought (default:
+    none). Raises `ValueError` for lengths that cannot be.
+    """
+    past = [0] * len(lengths) if past is None else list(past)
+    if not lengths or min(lengths) <= 0:
+        raise ValueError(f"a step needs documents of at least one token each, not lengths {list(lengths)}")
+    if len(past) != len(lengths) or min(past) < 0:
+        raise ValueError(f"{len(lengths)} documents need as many past lengths, none negative, not {past}")
+    plan = Plan(lengths=tuple(lengths), past=tuple(past))
+    count = torch.tensor(plan.lengths)
+    starts = torch.tensor(plan.starts, dtype=torch.int32)
+    first = torch.tensor(plan.past, dtype=torch.int32) - starts[:-1]
+    rows = torch.arange(plan.tokens, dtype=torch.int32)
+    tokens = Tokens(
+        position=(rows + torch.repeat_interleave(first, count)).to(device),
+        document=torch.repeat_interleave(torch.arange(len(lengths), dtype=torch.int32), count).to(device),
+        image=torch.zeros(plan.tokens, dtype=torch.int32, device=device),
+    )
+    return Span(plan=plan, tensors=Tensors(tokens=tokens, starts=starts.to(device)))
+
+
+def visible(query: Tokens, key: Tokens, window: int | None) -> Tensor:
+    """May this query see this key? bool, in the shape to which the two sides broadcast.
+
+    Same document; and the key is not later, or both belong to one picture; and, in a local layer, the key is less
+    than `window` positions behind. The window has no upper side: a picture is never cut by it.
+    """
+    distance = query.position - key.position
+    same_picture = (query.image == key.image) & (query.image > 0)
+    seen = (query.document == key.document) & ((distance >= 0) | same_picture)
+    return seen if window is None else seen & (distance < window)

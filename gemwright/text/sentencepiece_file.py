@@ -1,0 +1,136 @@
+"""The few fields of a SentencePiece `tokenizer.model` that this package reads or changes.
+
+The file is a protocol-buffer message (`ModelProto` of the public sentencepiece_model.proto): field 1 repeats the
+pieces {1: text, 2: score, 3: type}, field 2 is the trainer's settings {3: model type}, field 3 the normaliser's
+{3: add a space in front}. Reading the wire format here finds a damaged file before the C++ reader sees it, and lets
+special pieces be withdrawn from text matching, which the library offers no switch for.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+BPE = 2
+_SCORE = struct.Struct("<f")
+
+
+class Piece(NamedTuple):
+    """One vocabulary entry: its text, its merge score (higher merges first) and its type (constants above)."""
+
+    text: str
+    score: float
+    kind: int
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The read fields of a `tokenizer.model`; `rest` is every byte that is not a piece, untouched."""
+
+    pieces: list[Piece]
+    model_type: int
+    dummy_prefix: bool
+    rest: bytes
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """The variable-length integer at `at`, and the position after it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(data):
+            raise ValueError("the file ends inside a number")
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise ValueError(f"a number at byte {at} is longer than ten bytes")
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | bytes, int, int]]:
+    """Every field of a message as (number, value, first byte, byte after the last)."""
+    at = 0
+    while at < len(data):
+        first = at
+        key, at = _varint(data, at)
+        number, wire = key >> 3, key & 7
+        if number == 0:
+            raise ValueError(f"field number 0 at byte {first}")
+        if wire == 0:
+            value, at = _varint(data, at)
+            yield number, value, first, at
+            continue
+        if wire == 2:
+            length, at = _varint(data, at)
+        elif wire in (1, 5):
+            length = 8 if wire == 1 else 4
+        else:
+            raise ValueError(f"unknown wire type {wire} at byte {first}")
+        if at + length > len(data):
+            raise ValueError(f"the field at byte {first} claims {length} bytes where {len(data) - at} are left")
+        yield number, data[at : at + length], first, at + length
+        at += length
+
+
+def _piece(data: bytes) -> Piece:
+    end = 2 + data[1] if len(data) > 1 and data[0] == 0x0A and data[1] < 0x80 else len(data)
+    if data[end : end + 1] == b"\x15" and (len(data) == end + 5 or (len(data) == end + 7 and data[-2] == 0x18)):
+        # the usual order and sizes, read without the general walk: vocabularies have 262,144 of these
+        kind = data[-1] if len(data) == end + 7 else NORMAL
+        return Piece(data[2:end].decode("utf-8"), _SCORE.unpack_from(data, end + 1)[0], kind)
+    text, score, kind = "", 0.0, NORMAL
+    for number, value, _, _ in _fields(data):
+        if number == 1 and isinstance(value, bytes):
+            text = value.decode("utf-8")
+        elif number == 2 and isinstance(value, bytes) and len(value) == 4:
+            score = _SCORE.unpack(value)[0]
+        elif number == 3 and isinstance(value, int):
+            kind = value
+    return Piece(text, score, kind)
+
+
+def parse(data: bytes) -> ModelFile:
+    """Read a `tokenizer.model`.
+
+    Raises:
+        ValueError: the bytes are not such a file, or are cut short; the message says where.
+    """
+    pieces: list[Piece] = []
+    rest = bytearray()
+    settings: dict[int, dict[int, int | bytes]] = {2: {3: 1}, 3: {3: 1}}
+    for number, value, first, end in _fields(data):
+        if number == 1 and isinstance(value, bytes):
+            pieces.append(_piece(value))
+            continue
+        rest += data[first:end]
+        if number in settings and isinstance(value, bytes):
+            settings[number].update({field: inner for field, inner, _, _ in _fields(value)})
+    if not pieces:
+        raise ValueError("it holds no pieces")
+    model_type, prefix = settings[2][3], settings[3][3]
+    if not isinstance(model_type, int) or not isinstance(prefix, int):
+        raise ValueError("its settings are not numbers")
+    return ModelFile(pieces, model_type, bool(prefix), bytes(rest))
+
+
+def _number(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def serialize(model: ModelFile) -> bytes:
+    """The bytes of a `tokenizer.model` with these pieces and settings; `parse` reads it back equal."""
+    out = bytearray()
+    for piece in model.pieces:
+        text = piece.text.encode("utf-8")
+        inner = b"\x0a" + _number(len(text)) + text + b"\x15" + _SCORE.pack(piece.score)
+        inner += b"\x18" + _number(piece.kind)
+        out += b"\x0a" + _number(len(inner)) + inner
+    return bytes(out + model.rest)

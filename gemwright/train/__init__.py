@@ -1,0 +1,1 @@
+"""Batches become weights: one loop, driven by a typed `Run`, whatever the objective."""

@@ -1,0 +1,79 @@
+"""AdamW, with decay only where it makes sense, and clipping by the global norm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim:
+    """AdamW's numbers (Loshchilov & Hutter, 2019). `rate`: at its full height; `decay`: per step, times the rate, on
+    weights of matrices only; `clip`: the largest global norm of the gradient."""
+
+    rate: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    decay: float
+    clip: float
+
+
+def decays(name: str, parameter: Tensor) -> bool:
+    """Does weight decay act on this parameter? Not on norms and other vectors, not on biases, whatever their shape,
+    and not on the RG-LRU: to shrink its gates would change how long it remembers."""
+    return parameter.ndim > 1 and not name.endswith(".bias") and ".rg_lru." not in name
+
+
+def build(model: nn.Module, optim: Optim) -> torch.optim.AdamW:
+    """AdamW over the parameters that want a gradient, in one group with decay and one without."""
+    wanted = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [parameter for name, parameter in wanted if decays(name, parameter)], "weight_decay": optim.decay},
+        {"params": [parameter for name, parameter in wanted if not decays(name, parameter)], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=optim.rate,
+        betas=(optim.beta1, optim.beta2),
+        eps=optim.epsilon,
+        fused=True,
+    )
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The rate of the next step, in every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+@torch.no_grad()
+def divide_and_clip(parameters: Iterable[nn.Parameter], count: float, clip: float) -> float:
+    """Divides gradients of sums by `count`, scales them to a global norm of at most `clip`, and returns the norm
+    before that scaling. A norm that is not finite is returned and nothing is scaled."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True)) / count
+    if norm == norm and norm != float("inf"):
+        torch._foreach_mul_(gradients, min(1.0, clip / max(norm, 1e-12)) / count)
+    return norm
+
+
+def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
+    """The optimiser's tensors by name: `exp_avg.layers.0.…`, `step.layers.0.…` and so on."""
+    for name, parameter in model.named_parameters():
+        for kind, tensor in optimizer.state.get(parameter, {}).items():
+            yield f"{kind}.{name}", tensor
+
+
+def restore_moments(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Puts back what `moments` gave. Raises `ValueError` for a name that is no parameter of the model."""
+    parameters = dict(model.named_parameters())
+    for key, tensor in tensors.items():
+        kind, _, name = key.partition(".")
+        if name not in parameters:
+            raise ValueError(f"the optimiser remembers {name!r}, which the model does not have")
+        parameter = parameters[name]
+        optimizer.state[parameter][kind] = tensor.to(parameter.device)

@@ -1,0 +1,223 @@
+"""A run as data: what is trained, on what, how long. Recipes return one; `--set optim.rate=1e-4` changes a field."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from gemwright.arch.spec import Model
+from gemwright.errors import UserError
+from gemwright.train.optim import Optim
+from gemwright.train.schedule import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """`sources`: files, folders or the word `python`; `field`: where a JSON line keeps its text; `held_out`: the share
+    of documents that is never trained on; `row`: tokens of a packed row, the longest document seen whole."""
+
+    sources: tuple[str, ...]
+    field: str
+    held_out: float
+    row: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """`tokens` that one step of the optimiser sees, in micro-batches of `micro` tokens; each in whole rows."""
+
+    tokens: int
+    micro: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """How often, in steps, to log, to evaluate on held-out text and to write a checkpoint; `keep`: how many
+    checkpoints stay. None of these changes what is trained."""
+
+    log: int
+    evaluate: int
+    checkpoint: int
+    keep: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A training run. `tokenizer`: the folder of its files; `compute`: the dtype of the products (weights, moments
+    and sums are float32 throughout); `out`: the folder of logs, tokens and checkpoints."""
+
+    name: str
+    model: Model
+    tokenizer: Path
+    data: Data
+    step: Step
+    optim: Optim
+    schedule: Schedule
+    steps: int
+    seed: int
+    compute: Literal["float32", "bfloat16"]
+    watch: Watch
+    out: Path
+
+
+# The recipe decides these: a layer's fields hang together, and the paths have arguments of their own.
+_FIXED = ("name", "model")
+_WITHOUT_INFLUENCE = ("out", "tokenizer", "watch")
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """The run as JSON values."""
+    return _plain(asdict(run))
+
+
+def changed(run: Run, earlier: dict[str, Any]) -> list[str]:
+    """The fields that decide the result and differ from those of `earlier` (what `facts` once gave), as text."""
+    now = _leaves({key: value for key, value in facts(run).items() if key not in _WITHOUT_INFLUENCE})
+    then = _leaves({key: value for key, value in earlier.items() if key not in _WITHOUT_INFLUENCE})
+    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    return [f"{name} was {then.get(name)} and is {now.get(name)}" for name in names]
+
+
+def check(run: Run) -> Run:
+    """The run itself; raises `UserError` naming the first field whose value makes no run."""
+    positive = {
+        "steps": run.steps,
+        "data.row": run.data.row - 1,
+        "step.tokens": run.step.tokens,
+        "step.micro": run.step.micro,
+        "optim.rate": run.optim.rate,
+        "optim.epsilon": run.optim.epsilon,
+        "optim.clip": run.optim.clip,
+        "watch.log": run.watch.log,
+        "watch.evaluate": run.watch.evaluate,
+        "watch.checkpoint": run.watch.checkpoint,
+        "watch.keep": run.watch.keep,
+    }
+    wrong = [name for name, value in positive.items() if not value > 0]
+    within = {
+        "data.held_out": 0 <= run.data.held_out < 1,
+        "optim.beta1": 0 <= run.optim.beta1 < 1,
+        "optim.beta2": 0 <= run.optim.beta2 < 1,
+        "optim.decay": run.optim.decay >= 0,
+        "schedule.floor": 0 <= run.schedule.floor <= 1,
+        "schedule.warmup": 0 <= run.schedule.warmup < run.steps,
+        "step.micro": run.data.row <= run.step.micro <= run.step.tokens,
+        "data.row": run.model.context is None or run.data.row <= run.model.context,
+        "data.sources": len(run.data.sources) > 0,
+    }
+    wrong += [name for name, fits in within.items() if not fits]
+    if wrong:
+        value = _leaves(facts(run))[wrong[0]]
+        hints = {
+            "step.micro": f"at least a row ({run.data.row}), at most a step ({run.step.tokens})",
+            "data.row": f"at least 2, at most the model's context ({run.model.context})",
+            "schedule.warmup": f"0 or more, less than steps ({run.steps})",
+        }
+        raise UserError(f"{wrong[0]} cannot be {value}", hint=hints.get(wrong[0], "choose another value"))
+    return run
+
+
+def override(run: Run, settings: Sequence[str]) -> Run:
+    """The run with some fields replaced: `override(run, ["optim.rate=1e-4", "steps=100"])`.
+
+    Values are read by the type of their field; a list is written with commas, no value as `none`. Raises `UserError`
+    for an unknown field, listing the known ones, and for a value of another type.
+    """
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise UserError(f"{setting!r} sets nothing", hint="write field=value, as in optim.rate=1e-4")
+        run = _replace(run, name.strip().split("."), text.strip(), name.strip())
+    return check(run)
+
+
+def settable() -> tuple[str, ...]:
+    """The names of the fields that `override` takes."""
+    return tuple(_names(Run, ""))
+
+
+def _names(kind: Any, prefix: str) -> list[str]:
+    names: list[str] = []
+    hints = get_type_hints(kind)
+    for field in fields(kind):
+        if not prefix and field.name in _FIXED:
+            continue
+        inner = hints[field.name]
+        names += _names(inner, f"{prefix}{field.name}.") if is_dataclass(inner) else [prefix + field.name]
+    return names
+
+
+def _replace(value: Any, path: list[str], text: str, name: str) -> Any:
+    """The dataclass `value` with the field at `path` replaced by what `text` says."""
+    if name not in settable():
+        near = difflib.get_close_matches(name, settable(), n=2, cutoff=0.7)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise UserError(f"a run has no field {name!r}", hint=f"{hint}fields: {', '.join(settable())}")
+    if len(path) > 1:
+        return replace(value, **{path[0]: _replace(getattr(value, path[0]), path[1:], text, name)})
+    kind = get_type_hints(type(value))[path[0]]
+    try:
+        return replace(value, **{path[0]: _parse(text, kind)})
+    except ValueError as error:
+        raise UserError(f"{name} cannot be {text!r}", hint=str(error)) from error
+
+
+def _parse(text: str, kind: Any) -> Any:
+    """`text` as a value of the type `kind`. Raises `ValueError` saying what is wanted."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        if text not in arguments:
+            raise ValueError(f"it is one of {', '.join(arguments)}")
+        return text
+    if origin in (Union, types.UnionType):
+        inner = [argument for argument in arguments if argument is not type(None)]
+        return None if text.lower() == "none" else _parse(text, inner[0])
+    if origin is tuple:
+        return tuple(_parse(part.strip(), arguments[0]) for part in text.split(",") if part.strip())
+    if kind is int:
+        return _integer(text)
+    if kind is float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if number != number or abs(number) == float("inf"):
+            raise ValueError("it is a number, such as 0.003 or 3e-3")
+        return number
+    return kind(text)
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)  # 8192 and 8_192
+    except ValueError:
+        pass
+    try:
+        if float(text).is_integer():
+            return int(float(text))  # 1e6
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("it is a whole number")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """A tree of dicts as one dict with dotted names. Lists are leaves."""
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    return {
+        name: leaf
+        for key, value in tree.items()
+        for name, leaf in _leaves(value, f"{prefix}.{key}" if prefix else key).items()
+    }
