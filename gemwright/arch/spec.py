@@ -172,6 +172,4 @@ def check(model: Model) -> None:
         if mixer.heads % mixer.kv_heads:
             raise ValueError(f"{where}: {mixer.heads} heads cannot share {mixer.kv_heads} key heads evenly")
         if mixer.rope.channels % 2 or not 0 < mixer.rope.channels <= mixer.head_dim:
-            raise ValueError(
-                f"{where}: RoPE turns {mixer.rope.channels} of {mixer.head_dim} channels; even, at most all"
-            )
+            raise ValueError(f"{where}: RoPE cannot turn {mixer.rope.channels} of {mixer.head_dim} channels")

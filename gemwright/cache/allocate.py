@@ -129,9 +129,7 @@ class Cache:
         if count < 0 or length < 0:
             raise ValueError(f"cannot take back {count} of {handle.length} tokens")
         if self._forgets and length > 0 and handle.high - length > self.slack:
-            raise ValueError(
-                f"cannot take back {count} tokens: the slack is {self.slack}, restore a snapshot and replay"
-            )
+            raise ValueError(f"cannot take back {count} tokens, the slack is {self.slack}; replay from a snapshot")
         handle.length = length
         if length == 0:
             handle.high = 0
@@ -197,7 +195,7 @@ class Step:
     where: dict[int, tuple[Any, int]]
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, mixer: Attention) -> Tensor:
-        """Remember the new keys and values and attend over all that the layer sees. `[N, H, K]`, `[N, G, K]` → `[N, H, K]`."""
+        """Remember new keys and values, attend over all that the layer sees. `[N, H, K]`, `[N, G, K]` → `[N, H, K]`."""
         step, row = self.where[layer]
         return step.attend(row, query, key, value, mixer.scale, mixer.cap)
 

@@ -146,7 +146,7 @@ class FullStep:
     reads: list[slice | Tensor]
 
     def attend(self, row: int, query: Tensor, key: Tensor, value: Tensor, scale: float, cap: float | None) -> Tensor:
-        """Remember the new keys and values of the `row`-th layer, then attend. `[N, H, K]`, `[N, G, K]` → `[N, H, K]`."""
+        """Remember the `row`-th layer's new keys and values, then attend. `[N, H, K]`, `[N, G, K]` → `[N, H, K]`."""
         keys, values = self.store.keys[row], self.store.values[row]
         keys[self.rows], values[self.rows] = key, value
         parts = [

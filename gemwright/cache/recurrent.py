@@ -84,7 +84,7 @@ class RecurrentStep:
     inputs: tuple[Tensor, Tensor, Tensor]
 
     def read(self, row: int) -> tuple[Tensor, Tensor]:
-        """The `row`-th layer's states `[D, R]` and the convolution's last inputs `[D, taps, R]`, zero before the start."""
+        """The `row`-th layer's states `[D, R]` and last convolution inputs `[D, taps, R]`, 0 before the start."""
         state = self.store.states[row][self.slots, self.state_rows].masked_fill(self.unborn, 0.0)
         tail = self.store.inputs[row][self.slots[:, None], self.tail_rows].masked_fill(self.missing, 0.0)
         return state, tail

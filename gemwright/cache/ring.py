@@ -141,11 +141,10 @@ class RingStep:
     parts: list[_Short | _Long]
 
     def attend(self, row: int, query: Tensor, key: Tensor, value: Tensor, scale: float, cap: float | None) -> Tensor:
-        """Remember the new keys and values of the `row`-th layer, and attend. `[N, H, K]`, `[N, G, K]` → `[N, H, K]`."""
+        """Remember the `row`-th layer's new keys and values; attend. `[N, H, K]`, `[N, G, K]` → `[N, H, K]`."""
         keys, values = self.store.keys[row], self.store.values[row]
         if len(self.parts) == 1:
             return self.parts[0].attend(keys, values, query, key, value, scale, cap)
-        each = zip(
-            self.parts, query.split(self.lengths), key.split(self.lengths), value.split(self.lengths), strict=True
-        )
+        rows = (tensor.split(self.lengths) for tensor in (query, key, value))
+        each = zip(self.parts, *rows, strict=True)
         return torch.cat([part.attend(keys, values, q, k, v, scale, cap) for part, q, k, v in each])

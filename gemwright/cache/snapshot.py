@@ -67,12 +67,12 @@ def load(cache: Cache, path: str | Path) -> tuple[Handle, list[int]]:
             hint="load the checkpoint that it was saved from, in the same dtype",
         )
     length, high = facts.get("length"), facts.get("high")
-    expected: dict[str, tuple[int, ...]] = {}
-    if isinstance(length, int) and isinstance(high, int) and 0 <= length <= high:
-        expected = {"ids": (length,)}
-        for index, store in enumerate(cache.stores):
-            expected |= {f"{index}.{name}": shape for name, shape in store.shapes(length).items()}
-    if not expected or {name: tuple(tensor.shape) for name, tensor in tensors.items()} != expected:
+    if not isinstance(length, int) or not isinstance(high, int) or not 0 <= length <= high:
+        raise UserError(f"{path} is damaged: it claims {length} of {high} tokens", hint="save the sequence again")
+    expected: dict[str, tuple[int, ...]] = {"ids": (length,)}
+    for index, store in enumerate(cache.stores):
+        expected |= {f"{index}.{name}": shape for name, shape in store.shapes(length).items()}
+    if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != expected:
         raise UserError(f"{path} is damaged: its tensors are not those of its {length} tokens", hint="save it again")
     if cache.limit is not None and length > cache.limit:
         raise UserError(

@@ -15,7 +15,7 @@ from gemwright.ops.span import Span
 
 
 class Block(nn.Module):
-    """`x + mixer(norm(x))`, then `x + mlp(norm(x))`; with post norms each sublayer's output is normed before it joins."""
+    """`x + mixer(norm(x))`, then `x + mlp(norm(x))`; post norms act on a sublayer's output before it joins."""
 
     def __init__(self, width: int, spec: Layer, epsilon: float) -> None:
         super().__init__()

@@ -6,6 +6,8 @@ exactly those rows: 32,768 rows over 262,144 ids would be 34 GB.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -52,8 +54,9 @@ class Head:
         return scores.gather(1, targets[:, None]).squeeze(1) - scores.logsumexp(dim=-1)
 
     @staticmethod
-    def _recomputed(function: object, *inputs: Tensor) -> Tensor:
-        assert callable(function)
-        if torch.is_grad_enabled():
-            return checkpoint(function, *inputs, use_reentrant=False)  # type: ignore[return-value]
-        return function(*inputs)
+    def _recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return function(*inputs)
+        out = checkpoint(function, *inputs, use_reentrant=False)
+        assert isinstance(out, Tensor)
+        return out

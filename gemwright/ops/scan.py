@@ -49,7 +49,7 @@ def block_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def gated_input(
     u: Tensor, recurrence: Tensor, input_gate: Tensor, a_param: Tensor, reset: Tensor
-) -> tuple[Tensor, ...]:
+) -> tuple[Tensor, Tensor]:
     """The decay `a` and the input `x` of the recurrence, float32 `[N, R]` each.
 
     With r, i = sigmoid of the two gates: `log a = -8 softplus(a_param) r`, `x = sqrt(1 - a²) i u`. The square a² is
