@@ -83,9 +83,7 @@ def _compare(arguments: argparse.Namespace, folder: Path) -> None:
     _report(arguments, figures, max(widths), size)
 
 
-def _report(
-    arguments: argparse.Namespace, figures: dict[str, dict[str, list[float]]], width: float, size: int
-) -> None:
+def _report(arguments: argparse.Namespace, figures: dict[str, dict[str, list[float]]], width: float, size: int) -> None:
     middle = {name: {kind: statistics.median(values) for kind, values in own.items()} for name, own in figures.items()}
     print(f"{arguments.model}, bfloat16, {arguments.threads} threads, {arguments.rounds} rounds; {width:.1f} GB/s read")
     print(f"{'':14}{f'prefill {arguments.prefill}':>14}{'decode':>10}{'weights':>12}{'of read':>9}   tokens/s, GB/s")

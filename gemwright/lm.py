@@ -13,7 +13,8 @@ from torch import Tensor
 from gemwright.arch.spec import Model
 from gemwright.cache.allocate import allocate
 from gemwright.engine.chat import Chat
-from gemwright.engine.engine import Engine, check_ids
+from gemwright.engine.door import check_ids, encode
+from gemwright.engine.engine import Engine
 from gemwright.engine.request import Completion, Request, Sampling, defaults_of
 from gemwright.errors import UserError
 from gemwright.loading import load_model
@@ -23,7 +24,7 @@ from gemwright.ops.span import span
 from gemwright.text.template import ChatTemplate, load_chat_template
 from gemwright.text.tokenizer import FILES, Tokenizer
 from gemwright.text.turns import stop_ids
-from gemwright.weights.hf_config import read_generation
+from gemwright.weights.generation import read_generation
 
 _CHUNK = 512  # tokens that logits and scores run at once
 _SEQUENCES = 4  # conversations and requests that share the engine's cache
@@ -130,7 +131,8 @@ class LM:
         ids = self._checked(text)
         if len(ids) < 2:
             raise UserError("one token has nothing before it to be scored by", hint="give a longer text")
-        window = window or self.spec.context or len(ids)
+        if window is None:
+            window = self.spec.context or len(ids)
         stride = max(1, window // 2) if stride is None else stride
         bos = self.tokenizer.bos if self.tokenizer else None
         lead = ids[:1] if ids[0] == bos else []
@@ -160,13 +162,7 @@ class LM:
         return torch.cat(self._read(ids, work)).tolist()
 
     def _checked(self, prompt: str | Sequence[int]) -> list[int]:
-        if isinstance(prompt, str):
-            if self.tokenizer is None:
-                raise UserError("this model has no tokenizer", hint="give token ids instead of text")
-            return self.tokenizer.encode(prompt, bos=True)
-        ids = prompt.tolist() if isinstance(prompt, Tensor) else list(prompt)
-        if not ids:
-            raise UserError("the prompt is empty", hint="give at least one token")
+        ids = list(encode(prompt, self.tokenizer))
         check_ids(ids, self.spec.vocab)
         return ids
 
@@ -211,11 +207,8 @@ def load(
     if any((folder / file).exists() for file in FILES.values()):
         tokenizer = Tokenizer.load(folder)
         template = load_chat_template(folder, tokenizer)
-    given = generation.get("eos_token_id")
-    if tokenizer is not None:
-        ends = stop_ids(tokenizer, given)
-    else:
-        ends = (given,) if isinstance(given, int) else tuple(given or ())
+    given = generation.get("eos_token_id", ())
+    ends = stop_ids(tokenizer, given) if tokenizer is not None else given
     return LM(
         loaded.model,
         tokenizer,
@@ -223,5 +216,5 @@ def load(
         defaults=defaults_of(generation, ends),
         template=template,
         folder=folder,
-        notes=getattr(loaded, "notes", ()),
+        notes=loaded.notes,
     )

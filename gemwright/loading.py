@@ -1,4 +1,4 @@
-"""The composition root: a name becomes a folder, a spec, an empty model on the meta device, and a model with weights."""
+"""The composition root: name → folder → spec → an empty model on the meta device → its weights."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 
 from gemwright.arch.spec import Model
 from gemwright.errors import UserError
-from gemwright.nn.decoder import Decoder
+from gemwright.nn.decoder import NO_FLOAT16, Decoder
 from gemwright.weights import hf_config, hub, torch_ckpt
 from gemwright.weights.folder import Folder
 from gemwright.weights.layout import Layout
-from gemwright.weights.stream import Match, Place, Source, load_into, main_dtype
+from gemwright.weights.stream import Place, load_into, main_dtype, names_for
 
 _DTYPES = {
     "bfloat16": torch.bfloat16,
@@ -50,30 +50,32 @@ def load_model(
     *,
     dtype: torch.dtype | str = "auto",
     device: torch.device | str = "auto",
-    preset: str | None = None,
+    preset: str | Model | None = None,
     place: Place | None = None,
 ) -> Loaded:
     """Load a model by folder, .ckpt file or name (None: the model that ships with the package).
 
     `dtype` "auto" keeps the file's, except float16: that becomes float32 on a CPU and bfloat16 elsewhere. `device`
-    "auto" is CUDA where there is one. `preset` names the sizes of a gemma_pytorch file whose shapes fit several.
+    "auto" is CUDA where there is one. `preset` names (or is) the model of a gemma_pytorch file whose
+    shapes are not those of a published one.
     Raises `UserError` for everything that a person can mend.
     """
     where = choose_device(device)
     path = hub.resolve(name)
+    layout, notes = None, []
     if torch_ckpt.is_checkpoint(path):
-        opened = torch_ckpt.TorchCheckpoint(path)
-        spec, layout, notes = opened.spec(preset), None, list(opened.notes)
-        source: Source = opened
-        names = opened.table(spec)
-        folder = path if path.is_dir() else path.parent
+        source = torch_ckpt.TorchCheckpoint(path, preset)
+        spec, names, folder = source.spec, source.table, path if path.is_dir() else path.parent
     else:
         spec, layout = hf_config.read(path)
-        source, names, notes, folder = Folder(path), None, list(layout.notes), path
-    chosen = choose_dtype(dtype, main_dtype(source, source.names()), where, notes)
+        source, folder = Folder(path), path
+        names = names_for(spec, source)
+        notes.extend(layout.notes)
+    text = [name for name in source.names() if names.ours(name)]
+    chosen = choose_dtype(dtype, main_dtype(source, text), where, notes)
     with torch.device("meta"):
         model = Decoder(spec)
-    paired: Match = load_into(model, source, device=where, dtype=chosen, names=names, place=place)
+    paired = load_into(model, source, device=where, dtype=chosen, names=names, place=place)
     return Loaded(
         model=model.eval(),
         spec=spec,
@@ -99,22 +101,19 @@ def choose_device(device: torch.device | str) -> torch.device:
     return chosen
 
 
-def choose_dtype(
-    wanted: torch.dtype | str, stored: torch.dtype, device: torch.device, notes: list[str]
-) -> torch.dtype:
+def choose_dtype(wanted: torch.dtype | str, stored: torch.dtype, device: torch.device, notes: list[str]) -> torch.dtype:
     """The dtype to compute in; says in `notes` when it is not the file's although "auto" was asked."""
     if wanted == "auto":
         if stored == torch.float16:
             chosen = torch.float32 if device.type == "cpu" else torch.bfloat16
-            notes.append(f"the file is float16, which Gemma 3 overflows: loaded as {str(chosen).removeprefix('torch.')}")
+            notes.append(
+                f"the file is float16, which Gemma 3 overflows: loaded as {str(chosen).removeprefix('torch.')}"
+            )
             return chosen
         return torch.float32 if stored == torch.float64 else stored
     chosen = _DTYPES.get(wanted.removeprefix("torch.").lower()) if isinstance(wanted, str) else wanted
     if chosen == torch.float16:
-        raise UserError(
-            "float16 is refused: the residual stream of Gemma 3 exceeds 65504, float16's largest number",
-            hint="use bfloat16 (as small, same range as float32) or float32",
-        )
+        raise UserError(NO_FLOAT16.partition(";")[0], hint="use bfloat16, which is as small, or float32")
     if chosen not in (torch.bfloat16, torch.float32):
         raise UserError(f"a model cannot run in {wanted}", hint="use auto, bfloat16 or float32")
     return chosen

@@ -12,7 +12,8 @@ from gemwright.ops.span import Span, Tensors, Tokens
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """`ids`, `targets`: int64 `[N]`; `weight`: float32 `[N]`, 0 where nothing is learnt; `span`: whose token is whose."""
+    """`ids`, `targets`: int64 `[N]`; `weight`: float32 `[N]`, 0 where nothing is learnt; `span`: which tokens
+    make a document."""
 
     ids: Tensor
     targets: Tensor

@@ -20,7 +20,7 @@ from gemwright.data.documents import Document
 from gemwright.errors import UserError
 
 PINNED = (3, 11)  # the version whose text the shipped recipe was trained on
-PART = 2000  # characters after which a module is cut before its next statement
+PART = 1500  # characters after which a module is cut before its next statement
 
 _LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "encodings", "lib-dynload", "pydoc_data"}
 _TABLES = {"html/entities.py", "sitecustomize.py", "usercustomize.py", "this.py"}

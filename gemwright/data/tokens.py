@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from array import array
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -74,8 +73,8 @@ class TokenFile:
         wanted = (self.meta.documents + 1, 2)
         if index.shape != wanted or len(self.ids) != self.meta.tokens or index[-1, 0] != self.meta.tokens:
             raise UserError(
-                f"{self.folder} is damaged: {len(self.ids)} tokens and an index of shape {index.shape}, where its meta.json"
-                f" says {self.meta.tokens} and {wanted}",
+                f"{self.folder} is damaged: {len(self.ids)} tokens and an index of shape {index.shape}, where its"
+                f" meta.json says {self.meta.tokens} and {wanted}",
                 hint="delete it; it is made anew from the texts",
             )
         self.starts, self.byte_starts = index[:, 0], index[:, 1]
@@ -94,7 +93,9 @@ def tokenise(documents: Iterable[Document], tokenizer: Encoder, folder: str | Pa
     folder = Path(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        work = folder.parent / f".{folder.name}-{os.getpid()}"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}", hint="choose another folder") from error
     try:
@@ -103,7 +104,9 @@ def tokenise(documents: Iterable[Document], tokenizer: Encoder, folder: str | Pa
             shutil.rmtree(folder)
         os.replace(work, folder)
     except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror}", hint="make room, or choose another folder") from error
+        raise UserError(
+            f"cannot write {folder}: {error.strerror}", hint="make room, or choose another folder"
+        ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return TokenFile(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 
 from gemwright.engine.engine import Engine
@@ -106,7 +106,7 @@ class Chat:
         self._system = self._system if system is None else system
         self._said, self._ids, self._closed, self.last = [], [], False, None
 
-    def _turn(self, text: str):  # a generator: `closing` needs its close
+    def _turn(self, text: str) -> Generator[str, None, None]:
         message = Message("user", text)
         ids = self._prompt(message)
         context = self.engine.context

@@ -7,16 +7,17 @@ its neighbours, nor on the place that it got.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from gemwright.cache.allocate import allocate
+from gemwright.engine import door
 from gemwright.engine import sampling as draw
 from gemwright.engine.progress import Progress, Session
 from gemwright.engine.request import Completion, Event, Request, Sampling, TokenLogprob
+from gemwright.engine.room import capacity, default_context
 from gemwright.engine.schedule import Part, Schedule
 from gemwright.errors import UserError
 from gemwright.nn.decoder import Decoder
@@ -52,7 +53,8 @@ class Engine:
         Args:
             model: loaded or initialised.
             tokenizer: None gives ids only: completions without text, no stop strings.
-            context: tokens that one sequence may have, prompt and answer (default: what the model was made for).
+            context: tokens that one sequence may have, prompt and answer (default: what the model was made for, less
+                where memory is short, with a warning).
             sequences: requests that run at once, idle conversations included.
             chunk: prompt tokens in one step.
             dtype, device: of the cache (default: the model's).
@@ -71,20 +73,26 @@ class Engine:
         table = model.embed.weight
         self.model = model
         self.tokenizer = tokenizer
-        self.context = most if context is None else context
         self.device = torch.device(device or table.device)
+        dtype = dtype or table.dtype
+        if context is None:
+            context = default_context(model.spec, sequences=sequences, dtype=dtype, device=self.device)
+        self.context = context
         if defaults is None:
             defaults = Sampling(stop_ids=stop_ids(tokenizer, None) if tokenizer else ())
         self.defaults = defaults
         self.cache = allocate(
             model.spec,
             sequences=sequences,
-            tokens=self.context or 1,  # without a limit no layer keeps all tokens, and this number sizes nothing
-            dtype=dtype or table.dtype,
+            tokens=capacity(model.spec, self.context),
+            dtype=dtype,
             device=self.device,
+            weights=model.digest(),
         )
         self._sequences = sequences
-        self._banned = torch.tensor(_never_drawn(tokenizer, model.spec.vocab), dtype=torch.int64, device=self.device)
+        self._banned = torch.tensor(
+            door.never_drawn(tokenizer, model.spec.vocab), dtype=torch.int64, device=self.device
+        )
         self._schedule = Schedule(places=sequences, chunk=chunk)
         self._live: dict[int, Progress] = {}
         self._idle: dict[Session, None] = {}  # sessions that hold a handle and no request, longest idle first
@@ -99,7 +107,7 @@ class Engine:
         With a `session` the prompt is the whole conversation so far; what the session remembers of it is not read
         again. Raises `UserError` for a prompt that cannot be run, `ValueError` for a session that is at work.
         """
-        self._check(request)
+        door.check(request, vocab=self.model.spec.vocab, context=self.context, tokenizer=self.tokenizer)
         if session is not None and session.busy:
             raise ValueError("this session has a request under way; finish or cancel it first")
         key, self._next = self._next, self._next + 1
@@ -121,6 +129,10 @@ class Engine:
         self._advance()
         events, self._outbox = self._outbox, []
         return events
+
+    def encode(self, prompt: str | Sequence[int]) -> tuple[int, ...]:
+        """A prompt's ids: text gets exactly one `<bos>`, ids are taken as they are (see `door.encode`)."""
+        return door.encode(prompt, self.tokenizer)
 
     def cancel(self, key: int) -> Event | None:
         """Ends a request now and frees its place. Its last event, which no `step` returns; None if it had ended."""
@@ -300,59 +312,7 @@ class Engine:
         else:
             self.cache.free(handle)
 
-    # ----------------------------------------------------------------------------------------------------- the door
-
-    def encode(self, prompt: str | Sequence[int]) -> tuple[int, ...]:
-        """A prompt's ids: text gets exactly one `<bos>`, ids are taken as they are.
-
-        Names of special pieces in the text are plain characters. Raises `UserError` for text without a tokenizer.
-        """
-        if not isinstance(prompt, str):
-            return tuple(prompt)
-        if self.tokenizer is None:
-            raise UserError("this model has no tokenizer", hint="give token ids instead of text")
-        return tuple(self.tokenizer.encode(prompt, bos=True))
-
-    def _check(self, request: Request) -> None:
-        ids, vocab = request.ids, self.model.spec.vocab
-        if not ids:
-            raise UserError("the prompt is empty", hint="give at least one token")
-        check_ids(ids, vocab)
-        if self.context is not None and len(ids) >= self.context:
-            raise UserError(
-                f"the prompt has {len(ids)} tokens, the context holds {self.context}, at least one of them for the answer",
-                hint="shorten the prompt, or load with a larger context",
-            )
-        for id in request.sampling.logit_bias:
-            if id >= vocab:
-                raise UserError(f"there is a logit bias for id {id}, the vocabulary ends at {vocab - 1}")
-        if request.sampling.stop and self.tokenizer is None:
-            raise UserError("stop strings need a tokenizer, this model has none", hint="use stop_ids")
-        if self.tokenizer is not None:
-            begin = list(ids[:2]).count(self.tokenizer.bos) if ids[0] == self.tokenizer.bos else 0
-            if begin != 1:
-                found = "does not begin with <bos>" if begin == 0 else "begins with <bos> twice"
-                warnings.warn(f"the prompt {found} (id {self.tokenizer.bos}); Gemma expects it once", stacklevel=3)
-
-
-def check_ids(ids: Sequence[int], vocab: int) -> None:
-    """Raises `UserError` naming the first id that the model's table has no row for."""
-    for at, id in enumerate(ids):
-        if isinstance(id, bool) or not isinstance(id, int) or not 0 <= id < vocab:
-            raise UserError(
-                f"token {at} of the prompt is {id!r}, ids go from 0 to {vocab - 1}", hint="use the model's own tokenizer"
-            )
-
 
 def _next_ids(progress: Progress, part: Part) -> list[int]:
     begin = progress.remembered
     return progress.ids[begin : begin + part.count]
-
-
-def _never_drawn(tokenizer: Tokenizer | None, vocab: int) -> list[int]:
-    """Rows of the table that are no token, and image markers, which a model must read but never write."""
-    if tokenizer is None:
-        return []
-    marks = {tokenizer.start_of_image, tokenizer.end_of_image, tokenizer.image_soft}
-    images = sorted(id for id in marks if id is not None and id < min(tokenizer.vocab_size, vocab))
-    return images + list(range(tokenizer.vocab_size, vocab))

@@ -19,6 +19,25 @@ FinishReason = Literal["stop", "length", "cancelled"]
 _TEMPERATURE, _TOP_K, _TOP_P = 1.0, 64, 0.95
 
 
+def _whole(name: str, value: Any, least: int | None) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UserError(f"{name} is {value!r}, it must be a whole number", hint=f"give {name} as an integer")
+    if least is not None and value < least:
+        raise UserError(f"{name} is {value}, it must be at least {least}", hint=f"give {name} ≥ {least}")
+
+
+def _between(name: str, value: Any, low: float, high: float) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError(f"{name} is {value!r}, it must be a number", hint=f"give {name} as a number")
+    if not low <= value <= high or math.isinf(value):
+        limit = f"between {low} and {high}" if math.isfinite(high) else f"a finite number of at least {low}"
+        raise UserError(f"{name} is {value}, it must be {limit}", hint=f"change {name}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How to draw tokens and when to stop. `None` in the first six means "as the checkpoint says" (see `resolve`).
@@ -192,22 +211,3 @@ class Event:
     text: str
     logprob: TokenLogprob | None
     completion: Completion | None
-
-
-def _whole(name: str, value: Any, least: int | None) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise UserError(f"{name} is {value!r}, it must be a whole number", hint=f"give {name} as an integer")
-    if least is not None and value < least:
-        raise UserError(f"{name} is {value}, it must be at least {least}", hint=f"give {name} ≥ {least}")
-
-
-def _between(name: str, value: Any, low: float, high: float) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UserError(f"{name} is {value!r}, it must be a number", hint=f"give {name} as a number")
-    if not low <= value <= high or math.isinf(value):
-        limit = f"between {low} and {high}" if math.isfinite(high) else f"a finite number of at least {low}"
-        raise UserError(f"{name} is {value}, it must be {limit}", hint=f"change {name}")

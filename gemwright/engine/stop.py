@@ -12,7 +12,8 @@ from collections.abc import Sequence
 class StopStrings:
     """Watches a text that arrives in pieces.
 
-    What may still become a stop string is held back; what `push` returns can be shown. After `found` nothing more comes.
+    What may still become a stop string is held back; what `push` returns can be shown. Once one is `found`, nothing
+    more comes.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ import tokenizers
 from gemwright.errors import UserError
 from gemwright.text import sentencepiece_file
 from gemwright.text.config_files import read_object, token_name
-from gemwright.text.pieces import SPECIAL, is_unparsed
+from gemwright.text.pieces import SPACE_MARK, SPECIAL, is_unparsed
 
 AGAIN = "fetch the file again"
 FOREIGN = "use the tokenizer of a Gemma checkpoint"
@@ -116,7 +116,10 @@ def load_json(path: Path, special: set[str]) -> Loaded:
     present = set(pieces)
     marks = present & ({entry["content"] for entry in added if entry.get("special")} | SPECIAL | special)
     unparsed = marks | {text for text in pieces if is_unparsed(text)}
-    tree["added_tokens"] = [entry for entry in added if entry["content"] not in unparsed]
+    kept = [entry for entry in added if entry["content"] not in unparsed]
+    # SentencePiece matches runs of spaces after spaces have become U+2581; published files say "before" here, which
+    # differs where a text holds U+2581 itself
+    tree["added_tokens"] = [entry | {"normalized": True} if _is_spaces(entry["content"]) else entry for entry in kept]
     model["merges"] = [pair for pair in model["merges"] if _joined(pair) not in unparsed]
     # settings that would cut, pad or add to the ids of a text have no place here
     tree["truncation"] = tree["padding"] = tree["post_processor"] = None
@@ -133,6 +136,10 @@ def load_json(path: Path, special: set[str]) -> Loaded:
         return [moved.get(token, token) for token in ids] if moved else ids
 
     return Loaded(pieces, frozenset(marks), frozenset(unparsed), encode)
+
+
+def _is_spaces(content: str) -> bool:
+    return set(content) == {SPACE_MARK}
 
 
 def _joined(pair: Any) -> str | None:
@@ -159,5 +166,3 @@ def _json_pieces(path: Path, vocab: Any, added: list[dict[str, Any]]) -> list[st
         # converters of Gemma's SentencePiece file put a tab in the place of its byte piece
         pieces[vocab["\t"]] = "<0x09>"
     return pieces
-
-

@@ -16,6 +16,7 @@ from typing import NamedTuple
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 BPE = 2
 _SCORE = struct.Struct("<f")
+_ONE_BYTE = [bytes([value]) for value in range(0x80)]
 
 
 class Piece(NamedTuple):
@@ -100,16 +101,19 @@ def parse(data: bytes) -> ModelFile:
     """
     pieces: list[Piece] = []
     rest = bytearray()
-    settings: dict[int, dict[int, int | bytes]] = {2: {3: 1}, 3: {3: 1}}
+    settings: dict[int, dict[int, int | bytes]] = {}
     for number, value, first, end in _fields(data):
         if number == 1 and isinstance(value, bytes):
             pieces.append(_piece(value))
             continue
         rest += data[first:end]
-        if number in settings and isinstance(value, bytes):
-            settings[number].update({field: inner for field, inner, _, _ in _fields(value)})
+        if number in (2, 3) and isinstance(value, bytes):
+            # 1 is what the format means by an absent field 3: unigram, and a space in front
+            settings[number] = {3: 1} | {field: inner for field, inner, _, _ in _fields(value)}
     if not pieces:
         raise ValueError("it holds no pieces")
+    if len(settings) < 2:
+        raise ValueError(f"it ends after {len(pieces)} pieces, before its settings")
     model_type, prefix = settings[2][3], settings[3][3]
     if not isinstance(model_type, int) or not isinstance(prefix, int):
         raise ValueError("its settings are not numbers")
@@ -117,6 +121,8 @@ def parse(data: bytes) -> ModelFile:
 
 
 def _number(value: int) -> bytes:
+    if value < 0x80:
+        return _ONE_BYTE[value]
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -127,10 +133,10 @@ def _number(value: int) -> bytes:
 
 def serialize(model: ModelFile) -> bytes:
     """The bytes of a `tokenizer.model` with these pieces and settings; `parse` reads it back equal."""
-    out = bytearray()
+    out: list[bytes] = []
     for piece in model.pieces:
         text = piece.text.encode("utf-8")
         inner = b"\x0a" + _number(len(text)) + text + b"\x15" + _SCORE.pack(piece.score)
         inner += b"\x18" + _number(piece.kind)
-        out += b"\x0a" + _number(len(inner)) + inner
-    return bytes(out + model.rest)
+        out += (b"\x0a", _number(len(inner)), inner)
+    return b"".join([*out, model.rest])

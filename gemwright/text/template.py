@@ -106,9 +106,7 @@ class ChatTemplate:
                 hint="fetch chat_template.jinja or tokenizer_config.json again",
             ) from error
 
-    def render(
-        self, messages: Sequence[Message], tokenizer: Tokenizer, add_generation_prompt: bool = True
-    ) -> Rendered:
+    def render(self, messages: Sequence[Message], tokenizer: Tokenizer, add_generation_prompt: bool = True) -> Rendered:
         """Ids, roles and loss mask of a conversation in this template's layout, beginning with exactly one `<bos>`.
 
         `loss` is true on the model's messages and on a stop piece directly after one. A template that writes no
@@ -207,9 +205,7 @@ def _with_one_bos(rendered: Rendered, tokenizer: Tokenizer) -> Rendered:
     """`rendered`, with a `<bos>` put in front if it has none."""
     count = rendered.ids.count(tokenizer.bos)
     if count > 1 or (count == 1 and rendered.ids[0] != tokenizer.bos):
-        raise UserError(
-            f"the chat template writes <bos> {count} times, not once at the start", hint=_USE_BUILT_IN
-        )
+        raise UserError(f"the chat template writes <bos> {count} times, not once at the start", hint=_USE_BUILT_IN)
     if count == 1:
         return rendered
     return Rendered([tokenizer.bos, *rendered.ids], [Role.FRAME, *rendered.roles], [False, *rendered.loss])

@@ -148,6 +148,7 @@ def _run(corpus: _Corpus, model: io.BytesIO, vocab_size: int, user_defined: tupl
         model_type="bpe",
         vocab_size=vocab_size,
         character_coverage=0.9995,
+        required_chars="0123456789",
         split_digits=True,
         byte_fallback=True,
         normalization_rule_name="identity",

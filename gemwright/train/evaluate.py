@@ -36,6 +36,4 @@ def evaluate(
         total += float(loss.total)
         count += loss.count
     model.train(was_training)
-    return Evaluation(
-        loss=total / count, bits_per_byte=total / math.log(2) / tokens.meta.bytes, tokens=round(count)
-    )
+    return Evaluation(loss=total / count, bits_per_byte=total / math.log(2) / tokens.meta.bytes, tokens=round(count))

@@ -89,7 +89,9 @@ def train(
         if found is not None:
             notes += trainer.restore(found)
     with RunLog(run.out / "log.jsonl") as log, Interrupt() as interrupt:
-        return _Loop(trainer, held_out, log, progress, notes).go(lambda step: bool(interrupt) or bool(stop and stop(step)))
+        return _Loop(trainer, held_out, log, progress, notes).go(
+            lambda step: bool(interrupt) or bool(stop and stop(step))
+        )
 
 
 class _Loop:

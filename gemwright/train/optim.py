@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -56,8 +57,10 @@ def divide_and_clip(parameters: Iterable[nn.Parameter], count: float, clip: floa
     before that scaling. A norm that is not finite is returned and nothing is scaled."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True)) / count
-    if norm == norm and norm != float("inf"):
-        torch._foreach_mul_(gradients, min(1.0, clip / max(norm, 1e-12)) / count)
+    if math.isfinite(norm):
+        scale = min(1.0, clip / max(norm, 1e-12)) / count
+        for gradient in gradients:
+            gradient.mul_(scale)
     return norm
 
 

@@ -102,7 +102,9 @@ def _folders(folder: Path) -> list[Path]:
     """Checkpoints under `folder`, oldest first."""
     if not folder.is_dir():
         return []
-    return sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=lambda path: int(path.name[5:]))
+    return sorted(
+        (path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=lambda path: int(path.name[5:])
+    )
 
 
 def _remove_unfinished(folder: Path) -> None:

@@ -137,13 +137,17 @@ class Trainer:
         path = Path(self.run.out) / f"not-finite-step-{self.step:08d}.safetensors"
         tensors = {}
         for number, batch in enumerate(batches):
-            tensors |= {f"{number}.ids": batch.ids, f"{number}.targets": batch.targets, f"{number}.weight": batch.weight}
+            tensors |= {
+                f"{number}.ids": batch.ids,
+                f"{number}.targets": batch.targets,
+                f"{number}.weight": batch.weight,
+            }
             tensors[f"{number}.starts"] = batch.span.tensors.starts
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, path)
         return UserError(
             f"step {self.step} has a loss of {loss} and a gradient norm of {norm}; its batches are in {path}",
-            hint="resume from the last checkpoint's folder with a lower optim.rate, in a new run, or look at the batches",
+            hint="look at the batches, or begin a new run with a lower optim.rate",
         )
 
 

@@ -51,6 +51,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return tree
 
 
+def list_folder(path: Path) -> list[Path]:
+    """What a folder holds, by name; `UserError` for what is no folder or may not be read."""
+    if not path.is_dir():
+        raise UserError(f"{path} is not a folder", hint="give a folder, or a name that `gemwright pull` knows")
+    try:
+        return sorted(path.iterdir())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from error
+
+
 def shorten(value: Any, limit: int = 80) -> str:
     """A value for a message, cut at `limit` characters."""
     try:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from gemwright.errors import UserError
-from gemwright.weights.fields import Fields, read_json, shorten
+from gemwright.weights.fields import Fields, list_folder, read_json, shorten
 from gemwright.weights.safetensors import Entry, TensorFile
 
 SINGLE = "model.safetensors"
@@ -96,16 +96,14 @@ class Folder:
 
 
 def _nothing_there(path: Path) -> UserError:
-    if not path.is_dir():
-        return UserError(f"{path} is not a folder", hint="give a folder, or a name that `gemwright pull` knows")
-    present = sorted(item.name for item in path.iterdir())
+    present = [item.name for item in list_folder(path)]
     shards = [name for name in present if name.endswith(".safetensors")]
     other = [name for name in present if name.endswith((".bin", ".gguf", ".ckpt", ".pth", ".pt", ".h5", ".msgpack"))]
     if shards:
         return UserError(f"{path} has {', '.join(shards[:3])} and no {INDEX}", hint="fetch the folder again")
     if other:
         return UserError(f"{path} has no {SINGLE}, only {', '.join(other[:3])}", hint="give its safetensors version")
-    return UserError(f"{path} has no {SINGLE} and no {INDEX}", hint="is the folder complete?")
+    return UserError(f"{path} has no {SINGLE} and no {INDEX}", hint="fetch its weights: gemwright pull")
 
 
 def list_tensors(path: Path) -> list[Entry]:

@@ -19,7 +19,8 @@ from gemwright.arch.presets import names, preset
 from gemwright.arch.recurrentgemma import recurrentgemma
 from gemwright.arch.spec import Attention, Layer, Model, Tower, Vision, check
 from gemwright.errors import UserError
-from gemwright.weights.fields import Fields, read_json
+from gemwright.weights.fields import Fields, list_folder, read_json, shorten
+from gemwright.weights.generation import read_generation as read_generation  # the folder's other config
 from gemwright.weights.hf_keys import check_keys
 from gemwright.weights.layout import Layout, survey
 
@@ -101,24 +102,33 @@ def parse(config: Mapping[str, Any], name: str = "model", where: str = "config.j
     try:
         check(model)
     except ValueError as error:
-        raise UserError(f"{where} describes no model: {error}", hint="the file is damaged or of another kind") from error
+        raise UserError(
+            f"{where} describes no model: {error}", hint="the file is damaged or of another kind"
+        ) from error
     check_keys(fields)
     return replace(model, name=_published_name(model) or name), fields.notes
 
 
 def read_spec(folder: Path) -> Model:
     """The model that a folder's config.json describes; no weights are needed."""
-    return parse(read_json(folder / "config.json"), folder.resolve().name, str(folder / "config.json"))[0]
+    return parse(read_json(folder / "config.json"), _called(folder), str(folder / "config.json"))[0]
 
 
 def read(folder: Path) -> tuple[Model, Layout]:
     """The model of a Hugging Face folder and everything that an export needs to give the folder back."""
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder", hint="give a folder with config.json and safetensors files")
+    list_folder(folder)
     path = folder / "config.json"
     config = read_json(path)
-    model, notes = parse(config, folder.resolve().name, str(path))
+    model, notes = parse(config, _called(folder), str(path))
     return model, survey(folder, config, notes)
+
+
+def _called(folder: Path) -> str:
+    """A folder's name; in the hub's cache (models--owner--name/snapshots/commit) the repository's."""
+    real = folder.resolve()
+    if real.parent.name == "snapshots":
+        return real.parent.parent.name.rpartition("--")[2]
+    return real.name
 
 
 def _published_name(model: Model) -> str | None:
@@ -179,8 +189,8 @@ def _layered_rope(fields: Fields) -> dict[str, tuple[float, float]]:
         section = fields.section("rope_parameters")
         stray = sorted(set(section.tree) - set(_LAYER_TYPES))
         if stray:
-            reason = f"Gemma 3 states RoPE per kind of layer; {stray[0]} stands outside {' and '.join(_LAYER_TYPES)}"
-            raise fields.refuse("rope_parameters", reason)
+            outside = f"{shorten(stray[0])} stands outside {' and '.join(_LAYER_TYPES)}"
+            raise fields.refuse("rope_parameters", f"Gemma 3 states RoPE per kind of layer; {outside}")
         for kind in _LAYER_TYPES:
             if section.has(kind):
                 found[kind] = _rope(section.section(kind), bases[kind])
@@ -194,7 +204,7 @@ def _sizes(fields: Fields, kind: str) -> dict[str, Any]:
     """What every family states in the same words."""
     defaults = DEFAULTS[kind]
     _activation(fields)
-    sizes = {
+    sizes: dict[str, Any] = {
         "width": fields.integer("hidden_size", defaults["hidden_size"], high=_MAX_SIZE),
         "depth": fields.integer("num_hidden_layers", defaults["num_hidden_layers"], high=_MAX_DEPTH),
         "heads": fields.integer("num_attention_heads", defaults["num_attention_heads"], high=_MAX_SIZE),
@@ -260,7 +270,7 @@ def _gemma2(fields: Fields) -> Model:
     types = _types(fields, sizes["depth"], 2)
     rope = _flat_rope(fields, 1e4)
     model = gemma2(
-        **sizes | {"depth": 2},
+        **{**sizes, "depth": 2},
         window=_window(fields, "gemma2", types),
         pattern=2,
         query_scalar=fields.number("query_pre_attn_scalar", defaults["query_pre_attn_scalar"]),
@@ -279,7 +289,7 @@ def _gemma3_text(fields: Fields) -> Model:
         pattern = fields.integer(key, high=_MAX_DEPTH) if fields.has(key) else pattern
     types = _types(fields, sizes["depth"], pattern)
     model = gemma3(
-        **sizes | {"depth": 2},
+        **{**sizes, "depth": 2},
         window=_window(fields, "gemma3_text", types),
         pattern=2,
         query_scalar=fields.number("query_pre_attn_scalar", defaults["query_pre_attn_scalar"]),

@@ -8,19 +8,19 @@ from gemwright.weights.fields import Fields, shorten
 # Bookkeeping, training and generation settings: carried along, never read here.
 _HARMLESS = frozenset(
     """
-    _attn_implementation _attn_implementation_autoset _from_model_config _name_or_path architectures attention_dropout
-    attn_implementation auto_map bad_words_ids begin_suppress_tokens boi_token_id boi_token_index bos_token_id
-    cache_implementation chunk_size_feed_forward decoder_start_token_id diversity_penalty do_sample dtype
-    early_stopping encoder_no_repeat_ngram_size eoi_token_id eoi_token_index eos_token_id exponential_decay_length_penalty
-    final_w_init_variance_scale finetuning_task forced_bos_token_id forced_eos_token_id id2label image_token_id
-    image_token_index initializer_factor initializer_range is_decoder is_encoder_decoder label2id length_penalty
-    max_length max_position_embeddings min_length model_type no_repeat_ngram_size num_beam_groups num_beams
-    num_logits_to_keep num_return_sequences output_attentions output_hidden_states output_scores pad_token_id prefix
-    pretraining_tp problem_type remove_invalid_values repetition_penalty return_dict return_dict_in_generate
-    sep_token_id suppress_tokens task_specific_params temperature tokenizer_class top_k top_p torch_dtype torchscript
-    transformers_version typical_p use_bfloat16 use_cache vision_use_head w_init_variance_scale
-    head_dim hidden_activation
-    """.split()
+    _attn_implementation _attn_implementation_autoset _from_model_config _name_or_path architectures
+    attention_dropout attn_implementation auto_map bad_words_ids begin_suppress_tokens boi_token_id
+    boi_token_index bos_token_id cache_implementation chunk_size_feed_forward decoder_start_token_id
+    diversity_penalty do_sample dtype early_stopping encoder_no_repeat_ngram_size eoi_token_id eoi_token_index
+    eos_token_id exponential_decay_length_penalty final_w_init_variance_scale finetuning_task forced_bos_token_id
+    forced_eos_token_id id2label image_token_id image_token_index initializer_factor initializer_range is_decoder
+    is_encoder_decoder label2id length_penalty max_length max_position_embeddings min_length model_type
+    no_repeat_ngram_size num_beam_groups num_beams num_logits_to_keep num_return_sequences output_attentions
+    output_hidden_states output_scores pad_token_id prefix pretraining_tp problem_type remove_invalid_values
+    repetition_penalty return_dict return_dict_in_generate sep_token_id suppress_tokens task_specific_params
+    temperature tokenizer_class top_k top_p torch_dtype torchscript transformers_version typical_p use_bfloat16
+    use_cache vision_use_head w_init_variance_scale
+    """.split()  # noqa: SIM905  # a word list reads better than eighty quoted lines
 )
 
 # key → why anything but absence, null, false or this value is refused
@@ -29,6 +29,7 @@ _NEUTRAL: dict[str, tuple[object, str]] = {
     "mlp_bias": (False, "biases in the MLP, which this family states elsewhere"),
     "tie_word_embeddings": (True, "an output table of its own; every Gemma shares the embedding table"),
     "use_bidirectional_attention": (False, "attention to later tokens: an embedding model, not a language model"),
+    "embeddings_scale_by_sqrt_dim": (True, "embeddings without their factor"),
     "add_cross_attention": (False, "cross-attention, which belongs to encoder-decoder models"),
     "cross_attention_hidden_size": (None, "cross-attention, which belongs to encoder-decoder models"),
     "tie_encoder_decoder": (False, "an encoder"),
@@ -50,7 +51,7 @@ _NEUTRAL: dict[str, tuple[object, str]] = {
 
 
 def check_keys(fields: Fields) -> None:
-    """Refuse the keys that would change the arithmetic; leave a note about those that nobody asked for and nobody knows.
+    """Refuse the keys that would change the arithmetic; note those that nobody knows.
 
     Call it last: it looks at what `fields` has been asked.
     """
@@ -63,7 +64,8 @@ def check_keys(fields: Fields) -> None:
             f"{fields.where}: {fields.prefix}{key} is {shorten(value)}: {meaning}",
             hint="this checkpoint needs another program",
         )
-    unknown = sorted(set(fields.tree) - fields.used - _HARMLESS - _NEUTRAL.keys())
+    stated = {key for key, value in fields.tree.items() if value is not None}
+    unknown = sorted(stated - fields.used - _HARMLESS - _NEUTRAL.keys())
     if unknown:
-        listed = ", ".join(fields.prefix + key for key in unknown[:8]) + (", …" if len(unknown) > 8 else "")
+        listed = ", ".join(shorten(fields.prefix + key) for key in unknown[:8]) + (", …" if len(unknown) > 8 else "")
         fields.notes.append(f"keys of config.json that mean nothing here, carried along: {listed}")

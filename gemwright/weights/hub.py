@@ -8,6 +8,7 @@ from typing import Any
 
 from gemwright.arch import presets
 from gemwright.errors import UserError
+from gemwright.weights.fields import shorten
 
 EMBEDDED = "pocket"
 OWNER = "google"
@@ -43,10 +44,13 @@ def resolve(name: str | Path | None) -> Path:
         if not (folder / "config.json").exists():
             raise UserError(f"the embedded model is missing from {folder}", hint="install the package again")
         return folder
-    path = Path(name).expanduser()
-    if path.exists():
-        return path
     text = str(name)
+    try:
+        path = Path(name).expanduser()
+        if path.exists():
+            return path
+    except (OSError, ValueError, RuntimeError) as error:  # too long for a path, or in a folder that may not be read
+        raise UserError(f"{shorten(text)} is neither a path nor a name: {error}", hint="check it") from error
     if isinstance(name, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1:
         raise UserError(f"{path} does not exist", hint="check the path")
     repo = repository(text)
@@ -54,7 +58,7 @@ def resolve(name: str | Path | None) -> Path:
         return cached
     if "/" not in text:
         presets.sizes(text)  # an unknown name ends here, with its neighbours
-    raise UserError(f"{text} is neither a folder nor in the local cache", hint=f"fetch it: gemwright pull {text}")
+    raise UserError(f"{text} is neither a folder here nor in the local cache", hint=f"fetch it: gemwright pull {text}")
 
 
 def _cached(repo: str) -> Path | None:
@@ -64,13 +68,13 @@ def _cached(repo: str) -> Path | None:
     try:
         found = huggingface_hub.try_to_load_from_cache(repo, "config.json")
     except HFValidationError as error:
-        raise UserError(f"{repo!r} is no name of a hub repository", hint="names look like google/gemma-3-1b-it") from error
+        raise UserError(
+            f"{repo!r} is no name of a hub repository", hint="names look like google/gemma-3-1b-it"
+        ) from error
     return Path(found).parent if isinstance(found, str) else None
 
 
-def pull(
-    name: str, folder: Path | None = None, token: str | None = None, revision: str | None = None
-) -> Path:
+def pull(name: str, folder: Path | None = None, token: str | None = None, revision: str | None = None) -> Path:
     """Fetch a repository's configs, safetensors and tokenizer; a broken download resumes where it stopped.
 
     With `folder` the files lie there, else in the hub's cache, where `resolve` finds them by name. Raises `UserError`
@@ -82,6 +86,10 @@ def pull(
         return resolve(name)
     if "/" not in name:
         presets.sizes(name)
+        if name.lower().startswith("griffin"):
+            raise UserError(
+                f"the weights of {name} were never published", hint=f"make fresh ones: gemwright new {name}"
+            )
     repo = repository(name)
     return Path(
         _explained(
@@ -93,6 +101,13 @@ def pull(
     )
 
 
+def _transport_error() -> type[Exception]:
+    """What the hub client's HTTP library raises when a connection fails; which library it is depends on its version."""
+    from huggingface_hub import errors
+
+    return next(kind for kind in errors.HfHubHTTPError.__mro__[1:] if kind.__module__.partition(".")[0] != "builtins")
+
+
 def _explained(fetch: Callable[[], Any], repo: str) -> Any:
     """Run a download; every way in which it fails becomes a sentence with something to do."""
     from huggingface_hub import errors
@@ -101,7 +116,9 @@ def _explained(fetch: Callable[[], Any], repo: str) -> Any:
     try:
         return fetch()
     except errors.HFValidationError as error:
-        raise UserError(f"{repo!r} is no name of a hub repository", hint="names look like google/gemma-3-1b-it") from error
+        raise UserError(
+            f"{repo!r} is no name of a hub repository", hint="names look like google/gemma-3-1b-it"
+        ) from error
     except errors.GatedRepoError as error:
         raise UserError(
             f"{repo} is under a licence that this account has not accepted (Gemma Terms of Use)",
@@ -118,7 +135,11 @@ def _explained(fetch: Callable[[], Any], repo: str) -> Any:
         ) from error
     except errors.HfHubHTTPError as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
-        said = {401: "the token is missing or wrong", 403: "the token may not read this", 429: "too many requests"}
+        said: dict[Any, str] = {
+            401: "the token is missing or wrong",
+            403: "the token may not read this",
+            429: "too many requests",
+        }
         raise UserError(f"the hub answered {status} for {repo}", hint=said.get(status, "try again later")) from error
-    except (OSError, errors.HTTPError) as error:
+    except (OSError, _transport_error()) as error:
         raise UserError(f"the download of {repo} stopped: {error}", hint="run it again; it resumes") from error

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gemwright.weights.fields import list_folder
 from gemwright.weights.folder import INDEX, Folder
 from gemwright.weights.names import find_prefix
 from gemwright.weights.safetensors import Entry
@@ -57,12 +58,16 @@ def survey(folder: Path, config: dict[str, Any], notes: list[str]) -> Layout:
             for name, file in opened.files.items()
         ),
         index=opened.index,
-        others=tuple(sorted(item.name for item in folder.iterdir() if _is_other(item))),
+        others=tuple(item.name for item in list_folder(folder) if _is_other(item)),
         notes=(*notes, *opened.notes),
     )
 
 
 def _is_other(path: Path) -> bool:
-    if path.name.startswith(".") or path.name in ("config.json", INDEX) or path.name.endswith((*_WEIGHTS, ".index.json")):
+    if (
+        path.name.startswith(".")
+        or path.name in ("config.json", INDEX)
+        or path.name.endswith((*_WEIGHTS, ".index.json"))
+    ):
         return False
     return path.is_file() and path.stat().st_size <= OTHERS_LIMIT

@@ -85,10 +85,18 @@ GEMMA_PYTORCH: dict[str, tuple[_Pairs, _Pairs]] = {
 # What has stood before a text model's names: causal models; the multimodal model as first released; the same as
 # transformers keeps it in memory and saves it; a bare model; a bare multimodal model.
 PREFIXES = ("model.", "language_model.model.", "model.language_model.", "", "language_model.")
-HEADS = ("lm_head.weight", "language_model.lm_head.weight", "model.lm_head.weight", "model.language_model.lm_head.weight")
-VISION = ("vision_tower.", "model.vision_tower.", "multi_modal_projector.", "model.multi_modal_projector.")
+HEADS = (
+    "lm_head.weight",
+    "language_model.lm_head.weight",
+    "model.lm_head.weight",
+    "model.language_model.lm_head.weight",
+)
+VISION = (
+    *("vision_tower.", "model.vision_tower.", "multi_modal_projector.", "model.multi_modal_projector."),
+    *("siglip_vision_model.", "mm_soft_embedding_norm.", "mm_input_projection."),  # gemma_pytorch
+)
 _EMBEDDING = "embed_tokens.weight"
-_ROTARY = re.compile(r"(^|\.)rotary_emb(_local)?\.(inv_freq|cos_cached|sin_cached)$")
+_ROTARY = re.compile(r"(^|\.)(rotary_emb(_local)?\.(inv_freq|cos_cached|sin_cached)|(local_|global_)?freqs_cis)$")
 
 
 def is_vision(name: str) -> bool:

@@ -89,7 +89,11 @@ class TensorFile:
         if shape:
             stop = shape[0] if stop is None else stop
             row = math.prod(shape[1:])
-            offset, count, shape = offset + start * row * entry.dtype.itemsize, (stop - start) * row, (stop - start, *shape[1:])
+            offset, count, shape = (
+                offset + start * row * entry.dtype.itemsize,
+                (stop - start) * row,
+                (stop - start, *shape[1:]),
+            )
         if not count:
             return torch.empty(shape, dtype=entry.dtype)
         if offset % entry.dtype.itemsize:  # a foreign writer's unaligned tensor
@@ -167,7 +171,9 @@ def _check_header(header: bytes, path: Path, data: int) -> tuple[dict[str, str],
     end = 0
     for entry in entries:
         if entry.start != end:
-            kind = "overlaps the tensor before it" if entry.start < end else f"leaves a hole of {entry.start - end} bytes"
+            kind = (
+                "overlaps the tensor before it" if entry.start < end else f"leaves a hole of {entry.start - end} bytes"
+            )
             raise broken(f"tensor {shorten(entry.name)} at byte {entry.start} {kind}")
         end = entry.stop
     if end > data:
@@ -188,7 +194,11 @@ def _entry(name: str, value: Any, broken: Callable[[str], UserError]) -> Entry:
         raise broken(f"tensor {shown} has the dtype {shorten(code)}; known: {', '.join(DTYPES)}")
     if not isinstance(shape, list) or len(shape) > 16 or not all(type(n) is int and 0 <= n < 1 << 63 for n in shape):
         raise broken(f"tensor {shown} has the shape {shorten(shape)}")
-    if not isinstance(offsets, list) or len(offsets) != 2 or not all(type(n) is int and 0 <= n < 1 << 63 for n in offsets):
+    if (
+        not isinstance(offsets, list)
+        or len(offsets) != 2
+        or not all(type(n) is int and 0 <= n < 1 << 63 for n in offsets)
+    ):
         raise broken(f"tensor {shown} has the data_offsets {shorten(offsets)}")
     start, stop = offsets
     needed = math.prod(shape) * DTYPES[code].itemsize

@@ -15,7 +15,9 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from gemwright.arch.spec import Model
 from gemwright.errors import UserError
+from gemwright.nn.decoder import Decoder
 from gemwright.weights.fields import shorten
 from gemwright.weights.folder import Folder
 from gemwright.weights.names import HEADS, Names, find_prefix, is_rotary, is_vision, table
@@ -171,8 +173,8 @@ def copy_rows(source: Source, name: str, destination: torch.Tensor, chunk: int =
         source.release(name, start, stop)
 
 
-def names_for(model: nn.Module, source: Source) -> Names:
-    """The renaming between this model and this file; `UserError` when the file has no embedding table."""
+def names_for(spec: Model, source: Source) -> Names:
+    """The renaming between a model and a Hugging Face file; `UserError` when that has no embedding table."""
     prefix = find_prefix(source.names())
     if prefix is None:
         raise UserError(
@@ -180,11 +182,11 @@ def names_for(model: nn.Module, source: Source) -> Names:
             f"{_listed(source.names())}",
             hint="is this a whole Gemma, or an adapter?",
         )
-    return table(model.spec.family, prefix)  # type: ignore[union-attr]  # a Decoder carries its spec
+    return table(spec.family, prefix)
 
 
 def load_into(
-    model: nn.Module,
+    model: Decoder,
     source: Path | Source,
     *,
     device: torch.device | str = "cpu",
@@ -196,23 +198,34 @@ def load_into(
     """Fill a model that was built on the meta device from a folder (or another format's reader).
 
     Values are cast to `dtype` (None: the dtype of most of the file) on `device`, unless `place` gives the destination
-    of a parameter. Returns what was paired and what was left, by reason. The model must carry its `spec`.
+    of a parameter. Returns what was paired and what was left, by reason.
     """
     opened: Source = Folder(source) if isinstance(source, Path) else source
     parameters = dict(model.named_parameters())
-    names = names or names_for(model, opened)
+    names = names or names_for(model.spec, opened)
     paired = match({name: tuple(parameter.shape) for name, parameter in parameters.items()}, opened, names)
     dtype = dtype or main_dtype(opened, [name for _, name in paired.pairs])
     with torch.no_grad():
         for ours, theirs in paired.pairs:
             meta = parameters[ours]
-            values = place(ours, meta) if place else torch.empty(meta.shape, dtype=dtype, device=device)
+            values = place(ours, meta) if place else _room(ours, meta, dtype, device)
             copy_rows(opened, theirs, values, chunk)
             _assign(model, meta, nn.Parameter(values, requires_grad=meta.requires_grad and values.is_floating_point()))
     return paired
 
 
-def _assign(model: nn.Module, old: nn.Parameter, new: nn.Parameter) -> None:
+def _room(name: str, meta: nn.Parameter, dtype: torch.dtype, device: torch.device | str) -> torch.Tensor:
+    try:
+        return torch.empty(meta.shape, dtype=dtype, device=device)
+    except RuntimeError as error:  # torch has one word for every allocation that fails
+        size = meta.numel() * dtype.itemsize
+        raise UserError(
+            f"no room on {device} for {name}, {size:,} bytes: {str(error).splitlines()[0]}",
+            hint="see what fits: gemwright plan",
+        ) from error
+
+
+def _assign(model: Decoder, old: nn.Parameter, new: nn.Parameter) -> None:
     """Put `new` wherever `old` stands: a tied table may be reached from two modules."""
     for module in model.modules():
         for leaf, parameter in module._parameters.items():

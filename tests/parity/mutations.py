@@ -12,13 +12,18 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gemwright.arch.spec import Attention, Layer, Model
+from gemwright.arch.spec import Attention, Layer, Model, Rope
+from gemwright.cache.allocate import Step
+from gemwright.nn.attention import AttentionMixer
+from gemwright.nn.decoder import Decoder
 from gemwright.ops import attend, pointwise, scan
+from gemwright.ops.rope import Angles, rotate
 from gemwright.ops.span import Span
 
 Tensors = dict[str, Tensor]
@@ -39,7 +44,7 @@ class Mutation:
     cases: tuple[str, ...]
     spec: Callable[[Model], Model] = lambda model: model
     tensors: Callable[[Model, Tensors], None] = lambda model, tensors: None
-    patch: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+    patch: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
 
 
 @contextlib.contextmanager
@@ -59,6 +64,14 @@ def swapped(original: Callable[..., Any], other: Callable[..., Any]) -> Iterator
     finally:
         for module, name in places:
             setattr(module, name, original)
+
+
+def mutated(spec: Model, tensors: Tensors) -> Decoder:
+    """A decoder of that spec with those tensors; tensors that it has no use for are left."""
+    with torch.device("meta"):
+        model = Decoder(spec)
+    model.load_state_dict({name: tensors[name] for name in model.state_dict()}, assign=True)
+    return model.eval().requires_grad_(False)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -173,8 +186,11 @@ def cap_after_mask(
     return torch.einsum("hcs,shk->chk", weights, values)
 
 
-def erf_geglu(gate: Tensor, up: Tensor) -> Tensor:
-    return F.gelu(gate) * up
+def erf_gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    return _gelu(x)
+
+
+_gelu = F.gelu
 
 
 def forgetting_the_reset(
@@ -184,6 +200,20 @@ def forgetting_the_reset(
 
 
 _gated_input = scan.gated_input
+
+
+def norms_after_rope(
+    self: AttentionMixer, x: Tensor, span: Span, angles: dict[Rope, Angles], memory: Step | None, layer: int
+) -> Tensor:
+    """`AttentionMixer.forward` without memory, in the wrong order."""
+    spec = self.spec
+    query, key, value = (
+        project(x).unflatten(-1, (-1, spec.head_dim)) for project in (self.query, self.key, self.value)
+    )
+    query = self.query_norm(rotate(query, angles[spec.rope]))
+    key = self.key_norm(rotate(key, angles[spec.rope]))
+    mixed = attend.attend_documents(query, key, value, span, window=spec.window, scale=spec.scale, cap=spec.cap)
+    return self.out(mixed.flatten(1))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -244,6 +274,11 @@ MUTATIONS = (
     ),
     # Norms
     Mutation(name="q and k norms swapped", cases=GEMMA3, tensors=exchange(("query_norm.weight", "key_norm.weight"))),
+    Mutation(
+        name="q and k norms after RoPE",
+        cases=GEMMA3,
+        patch=lambda: mock.patch.object(AttentionMixer, "forward", norms_after_rope),
+    ),
     Mutation(name="no q and k norms", cases=GEMMA3, spec=each_attention(lambda m: replace(m, qk_norm=False))),
     Mutation(
         name="mixer's norms swapped",
@@ -272,7 +307,7 @@ MUTATIONS = (
     # Embedding and MLP
     Mutation(name="embedding not scaled", cases=EVERY, spec=lambda model: replace(model, embed_scale=1.0)),
     Mutation(name="embedding scale rounded otherwise", cases=EVERY, spec=other_rounding),
-    Mutation(name="gelu by erf", cases=EVERY, patch=lambda: swapped(pointwise.geglu, erf_geglu)),
+    Mutation(name="gelu by erf", cases=EVERY, patch=lambda: mock.patch.object(F, "gelu", erf_gelu)),
     Mutation(name="gate and up swapped", cases=EVERY, tensors=exchange(("mlp.gate.weight", "mlp.up.weight"))),
     # The recurrent block
     Mutation(name="convolution flipped", cases=GRIFFIN, tensors=change(lambda w: w.flip(-1), "conv.weight")),

@@ -12,7 +12,7 @@ import pytest
 
 from gemwright.text import export, pieces, sentencepiece_file
 from gemwright.text.pieces import GEMMA_2, GEMMA_3, Vocabulary
-from gemwright.text.sentencepiece_file import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, Piece
+from gemwright.text.sentencepiece_file import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Piece
 from gemwright.text.tokenizer import Tokenizer
 from gemwright.text.train import train_tokenizer
 
@@ -79,8 +79,9 @@ def golden_pieces(vocabulary: Vocabulary) -> list[Piece]:
     Every word is reachable by merges: its beginnings, letter by letter, take free ids.
     """
     at: dict[int, Piece] = {}
+    last = max(token for golden in GOLDEN if golden.vocabulary is vocabulary for token in golden.ids)
     for name, token in vocabulary.ids.items():
-        if token < vocabulary.size:
+        if token <= last:  # the image marks lie far behind, and filling the way to them takes seconds
             kind = UNKNOWN if name == pieces.UNKNOWN else CONTROL if name in pieces.CORE else USER_DEFINED
             at[token] = Piece(name, 0.0, kind)
     for length in range(1, 32):
@@ -100,7 +101,7 @@ def golden_pieces(vocabulary: Vocabulary) -> list[Piece]:
                     extra.append(Piece(part, -float(len(part)), NORMAL))
     extra += [Piece(f"<0x{byte:02X}>", 0.0, BYTE) for byte in range(256)]
     waiting: Iterator[Piece] = iter(extra)
-    fillers = (Piece(f"<unused{number}>", 0.0, USER_DEFINED) for number in range(vocabulary.size))
+    fillers = (Piece(f"<unused{number}>", 0.0, UNUSED) for number in range(vocabulary.size))
     for token in range(max(at) + 1):
         if token not in at:
             filler = next(fillers)
@@ -129,3 +130,24 @@ def golden_folders(small_folder: Path, tmp_path_factory: pytest.TempPathFactory)
         folders[vocabulary.newline] = tmp_path_factory.mktemp("golden")
         write_golden(vocabulary, small_folder, folders[vocabulary.newline])
     return folders
+
+
+@pytest.fixture(scope="session", params=GOLDEN, ids=lambda golden: golden.text.split()[0])
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Each published sequence in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def golden_loaded(golden_folders: dict[int, Path]) -> dict[int, list[Tokenizer]]:
+    """Both forms of both vocabularies, loaded once."""
+    return {
+        line_break: [Tokenizer.load(folder, prefer=form) for form in ("json", "model")]
+        for line_break, folder in golden_folders.items()
+    }
+
+
+@pytest.fixture
+def golden_tokenizers(golden: Golden, golden_loaded: dict[int, list[Tokenizer]]) -> list[Tokenizer]:
+    """Both forms of the vocabulary that the sequence is written in."""
+    return golden_loaded[golden.vocabulary.newline]

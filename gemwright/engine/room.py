@@ -1,0 +1,64 @@
+"""How long a context the machine has room for, when nobody said how long it shall be."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+
+from gemwright.arch.spec import Attention, Model
+from gemwright.cache.allocate import allocate
+
+_SHARE = 0.5  # of the free memory that a cache may take unasked
+_LEAST = 2048  # tokens; a machine without room for this has other worries
+_MEMINFO = Path("/proc/meminfo")
+
+
+def capacity(spec: Model, context: int | None) -> int:
+    """The `tokens` that a cache must be asked for. A model without a limit keeps windows and states only, and
+    sequences of any length fit once its windows do."""
+    if context is not None:
+        return context
+    if "global" in spec.kinds:
+        raise ValueError("a model with global layers and no limit of its own needs a context")
+    windows = [layer.mixer.window for layer in spec.layers if isinstance(layer.mixer, Attention)]
+    return max((window for window in windows if window is not None), default=1)
+
+
+def default_context(
+    spec: Model, *, sequences: int, dtype: torch.dtype, device: torch.device, free: int | None = None
+) -> int | None:
+    """The model's own context, or the largest half, quarter, ... of it whose cache takes at most half of the free
+    memory; a warning says so. `free`: bytes (default: what the device or the system reports now)."""
+    whole = spec.context
+    free = free_bytes(device) if free is None else free
+    if whole is None or free is None:
+        return whole
+    context, needed = whole, 0
+    while True:
+        cache = allocate(spec, sequences=sequences, tokens=context, dtype=dtype, device="meta")
+        size = sum(cache.bytes().values())
+        needed = needed or size
+        if size <= _SHARE * free or context // 2 < _LEAST:
+            break
+        context //= 2
+    if context < whole:
+        warnings.warn(
+            f"a context of {context} tokens instead of {whole}, whose cache of {needed / 1e9:.1f} GB is too much for "
+            f"{free / 1e9:.1f} GB of free memory; give a context to choose another",
+            stacklevel=3,
+        )
+    return context
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that is free for a program on this device, in bytes; None where nobody tells."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    kilobytes = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
+    return None if kilobytes is None else int(kilobytes) * 1024

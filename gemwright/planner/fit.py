@@ -1,0 +1,211 @@
+"""What a model needs to run, and the longest context that fits in a given memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gemwright.arch import presets
+from gemwright.arch.spec import Model
+from gemwright.errors import UserError
+from gemwright.planner import count
+from gemwright.text.tokenizer import FILES
+from gemwright.weights import hf_config, hub, torch_ckpt
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+# Measured with `measure.PeakMemory` on two x86 cores, torch 2.13: what a process holds beside tensors.
+RUNTIME = 6 << 20  # this package's modules and the libraries that they import
+SCRATCH = 12 << 20  # buffers inside kernels and threads, holes in the heap; the same from 270M to 1B, 2K to 16K tokens
+PIECE = 1500  # a tokenizer.json's tables in memory, per piece, at Gemma 3's two merges a piece
+
+ENDLESS = 8192  # the context that is planned for a model without a limit, when none is asked for
+_GRAIN = 64  # tokens; the longest context is a multiple of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Bytes that a process needs above a bare `import torch`, by what they are for.
+
+    `weights`: by part. `vision`: the picture tower, which is not loaded and not in the total. `cache`: by kind of layer
+    (global, local, recurrent). `activations` and `logits` take turns in a step: the larger one counts. `tokenizer`: its
+    tables. `runtime`, `scratch`: measured once, see `fit.RUNTIME`. `all_full`: the cache if every attention layer were
+    global. `memory`: bytes that may be used (None: not said). `longest`: the longest context that fits in them (None:
+    not asked, or any, as `unbounded` says; 0: none does).
+    """
+
+    name: str
+    dtype: str
+    context: int
+    batch: int
+    chunk: int
+    weights: dict[str, int]
+    vision: int
+    cache: dict[str, int]
+    activations: int
+    logits: int
+    tokenizer: int
+    runtime: int
+    scratch: int
+    all_full: int
+    memory: int | None
+    longest: int | None
+    unbounded: bool
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the loaded weights."""
+        return sum(self.weights.values())
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of the cache, all sequences."""
+        return sum(self.cache.values())
+
+    @property
+    def total(self) -> int:
+        """The peak."""
+        working = max(self.activations, self.logits)
+        return self.weight_bytes + self.cache_bytes + working + self.tokenizer + self.runtime + self.scratch
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether the total stays within `memory`; None where that was not said."""
+        return None if self.memory is None else self.total <= self.memory
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        named = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        sums = {"weight_bytes": self.weight_bytes, "cache_bytes": self.cache_bytes}
+        return named | sums | {"total": self.total, "fits": self.fits}
+
+
+def plan(
+    model: str | Path | Model | None = None,
+    *,
+    context: int | None = None,
+    batch: int = 1,
+    chunk: int = 512,
+    dtype: str | torch.dtype = "auto",
+    memory: int | None = None,
+) -> Plan:
+    """Counts what running a model takes, without loading or allocating it.
+
+    `model`: a preset's or hub name (no file is needed), a folder or .ckpt file, a spec, or None for the model that
+    ships with the package. `context`: tokens of each of `batch` sequences (default: what the model was made for).
+    `chunk`: prompt tokens in a step. `dtype`: "auto" is bfloat16, or the dtype of the folder's files. `memory`: bytes
+    that may be used; the plan then tells the longest context that fits.
+
+    Raises `UserError` for an unknown model or dtype and for numbers that cannot be planned.
+    """
+    spec, stored, pieces = _find(model)
+    chosen = _dtype(dtype, stored)
+    if context is None:
+        context = spec.context or ENDLESS
+    for name, value, least in (("context", context, 2), ("batch", batch, 1), ("chunk", chunk, 1)):
+        if value < least:
+            raise UserError(f"{name} is {value}, it must be at least {least}", hint=f"give a larger {name}")
+    if spec.context is not None and context > spec.context:
+        raise UserError(
+            f"{spec.name} was made for {spec.context} tokens, not for {context}",
+            hint=f"give a context ≤ {spec.context}",
+        )
+    if memory is not None and memory < 1:
+        raise UserError(f"a memory of {memory} bytes holds nothing", hint="give a size such as 8G")
+
+    def at(tokens: int, longest: int | None = None, unbounded: bool = False) -> Plan:
+        return _count(spec, tokens, batch, chunk, chosen, pieces, memory, longest, unbounded)
+
+    if memory is None:
+        return at(context)
+    longest, unbounded = _longest(spec, lambda tokens: at(tokens).total <= memory)
+    return at(context, longest, unbounded)
+
+
+def _count(
+    spec: Model,
+    context: int,
+    batch: int,
+    chunk: int,
+    dtype: torch.dtype,
+    pieces: int,
+    memory: int | None,
+    longest: int | None,
+    unbounded: bool,
+) -> Plan:
+    size = dtype.itemsize
+    shape = {"context": context, "batch": batch, "dtype": dtype}
+    working = count.working(spec, chunk=chunk, **shape)
+    full = count.cache_bytes(count.all_full(spec), **shape)
+    return Plan(
+        name=spec.name,
+        dtype=str(dtype).removeprefix("torch."),
+        context=context,
+        batch=batch,
+        chunk=chunk,
+        weights={part: number * size for part, number in count.parameters(spec).items()},
+        vision=count.vision_parameters(spec.vision, spec.width) * size if spec.vision else 0,
+        cache=count.cache_bytes(spec, **shape),
+        activations=working.activations,
+        logits=working.logits,
+        tokenizer=pieces * PIECE,
+        runtime=RUNTIME,
+        scratch=SCRATCH,
+        all_full=sum(full.values()),
+        memory=memory,
+        longest=longest,
+        unbounded=unbounded,
+    )
+
+
+def _longest(spec: Model, fits: Callable[[int], bool]) -> tuple[int | None, bool]:
+    """The longest context that fits, by bisection, and whether any does. Memory grows with the context, or stands
+    still where every layer forgets."""
+    if spec.context is None and "global" not in spec.kinds:
+        widest = max((getattr(layer.mixer, "window", 0) for layer in spec.layers), default=0)
+        return (None, True) if fits(2 * widest + ENDLESS) else (0, False)
+    limit = spec.context or 1 << 24
+    if fits(limit):
+        return limit, False
+    low, high = 0, -(-limit // _GRAIN)  # in grains: low fits or is nothing, high does not fit
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle * _GRAIN) else (low, middle)
+    return low * _GRAIN, False
+
+
+def _find(model: str | Path | Model | None) -> tuple[Model, torch.dtype, int]:
+    """A model's spec, the dtype of its files (bfloat16 where there are none) and the pieces of its tokenizer."""
+    if isinstance(model, Model):
+        return model, torch.bfloat16, 0
+    if isinstance(model, str) and not Path(model).expanduser().exists() and (spec := _preset(model)):
+        return spec, torch.bfloat16, spec.vocab
+    path = hub.resolve(model)
+    if torch_ckpt.is_checkpoint(path):
+        spec = torch_ckpt.TorchCheckpoint(path).spec
+        return spec, torch.bfloat16, spec.vocab
+    spec, layout = hf_config.read(path)
+    stored = [entry.dtype for entry in layout.entries()]
+    common = max(set(stored), key=stored.count) if stored else torch.bfloat16
+    has_tokenizer = any((path / file).is_file() for file in FILES.values())
+    return spec, common, spec.vocab if has_tokenizer else 0
+
+
+def _preset(name: str) -> Model | None:
+    try:
+        return presets.preset(name)
+    except UserError:
+        return None
+
+
+def _dtype(wanted: str | torch.dtype, stored: torch.dtype) -> torch.dtype:
+    if wanted == "auto":
+        return stored if stored in DTYPES.values() else torch.float32
+    name = str(wanted).removeprefix("torch.")
+    if name not in DTYPES:
+        raise UserError(f"a model cannot run in {name}", hint=f"use {' or '.join(DTYPES)}")
+    return DTYPES[name]

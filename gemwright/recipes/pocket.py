@@ -1,0 +1,190 @@
+"""The embedded model: a small Gemma 3 that learns to write what Python's own standard library looks like.
+
+Everything comes from text that every Python installation carries: first the vocabulary, then the weights. The result
+is a Hugging Face folder of a few megabytes. It has never seen a conversation and knows no facts; it is there so that
+every command works offline, on a model whose mechanisms (five local layers to a global one, QK-norm, two RoPE bases,
+grouped queries) are all at work.
+
+    python -m gemwright.recipes.pocket --out DIR [--resume] [--set optim.rate=1e-3 ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gemwright.arch.gemma3 import gemma3
+from gemwright.arch.spec import Model
+from gemwright.data import python_text
+from gemwright.data.documents import PYTHON
+from gemwright.data.tokens import TokenFile
+from gemwright.errors import UserError
+from gemwright.text.train import train_tokenizer
+from gemwright.train.corpus import documents
+from gemwright.train.export import export
+from gemwright.train.loop import Outcome, Progress, train
+from gemwright.train.optim import Optim
+from gemwright.train.run import Data, Run, Step, Watch, override
+from gemwright.train.schedule import Schedule
+from gemwright.train.state import exists
+
+VOCAB = 4096
+CONTEXT = 1024
+# The shipped model samples well below temperature 1: a model of this size spreads its bets too widely.
+SAMPLING = {"do_sample": True, "temperature": 0.7, "top_k": 40, "top_p": 0.95}
+
+
+def model() -> Model:
+    """2.4 million parameters in 12 layers, two of them global."""
+    return gemma3(
+        name="pocket",
+        width=128,
+        depth=12,
+        heads=4,
+        kv_heads=1,
+        head_dim=32,
+        hidden=288,
+        vocab=VOCAB,
+        context=CONTEXT,
+        window=128,
+        pattern=6,
+        query_scalar=32.0,
+        local_base=10_000.0,
+        global_base=1_000_000.0,
+        global_factor=1.0,
+        attention_cap=None,
+        final_cap=None,
+        norm_epsilon=1e-6,
+        vision=None,
+    )
+
+
+def pocket(out: str | Path) -> Run:
+    """The run that trained the embedded model, in the folder `out`."""
+    return Run(
+        name="pocket",
+        model=model(),
+        tokenizer=Path(out) / "tokenizer",
+        data=Data(sources=(PYTHON,), field="text", held_out=0.02, row=CONTEXT),
+        step=Step(tokens=4096, micro=4096),
+        optim=Optim(rate=4e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
+        schedule=Schedule(kind="cosine", warmup=100, floor=0.05),
+        steps=2000,
+        seed=1,
+        compute="float32",
+        watch=Watch(log=10, evaluate=250, checkpoint=250, keep=2),
+        out=Path(out),
+    )
+
+
+def make(
+    run: Run,
+    *,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[int], bool] | None = None,
+) -> tuple[Outcome, Path | None]:
+    """Trains the vocabulary, then the model, and writes the folder `out/model` (None where the run was stopped, with
+    a checkpoint to resume from). Raises `UserError` as `train` does."""
+    if not resume and exists(run.out / "checkpoints"):
+        raise UserError(f"{run.out} holds a run already", hint="resume it, or choose another folder")
+    # A vocabulary that is there already is kept: the tokens of a run that has begun are made of it.
+    if not (resume and (run.tokenizer / "tokenizer_config.json").is_file()):
+        vocabulary(run)
+    outcome = train(run, resume=resume, progress=progress, stop=stop)
+    if not outcome.finished:
+        return outcome, None
+    folder = export(
+        outcome.model,
+        run.tokenizer,
+        run.out / "model",
+        dtype=torch.bfloat16,
+        sampling=SAMPLING,
+        documents={"recipe.json": report(run, outcome)},
+        overwrite=True,
+    )
+    return outcome, folder
+
+
+def vocabulary(run: Run) -> None:
+    """Trains the tokenizer of `run` on its training side; held-out text takes no part."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "text.txt"
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            for document in documents(run.data, "train"):
+                file.write(document.text)
+        train_tokenizer([path], run.model.vocab, run.tokenizer, family="gemma3")
+
+
+def report(run: Run, outcome: Outcome) -> dict[str, Any]:
+    """The recipe's facts, to stand beside the weights."""
+    trained = TokenFile(run.out / "tokens" / "train").meta
+    return {
+        "recipe": run.name,
+        "text": "documentation topics and standard library source of the Python that ran the recipe",
+        "text_license": "PSF-2.0",
+        "python": python_text.version(),
+        "torch": torch.__version__,
+        "parameters": sum(parameter.numel() for parameter in outcome.model.parameters()),
+        "steps": outcome.step,
+        "targets": round(outcome.targets),
+        "epochs": round(outcome.targets / trained.tokens, 2),
+        "train": {"sha256": trained.digest, "documents": trained.documents, "bytes": trained.bytes}
+        | {"tokens": trained.tokens},
+        "held_out": asdict(outcome.held_out) if outcome.held_out else None,
+        "seed": run.seed,
+        "optim": asdict(run.optim),
+        "schedule": asdict(run.schedule),
+        "step": asdict(run.step),
+        "compute": run.compute,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The recipe from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m gemwright.recipes.pocket", description="Train the embedded model.")
+    parser.add_argument("--out", required=True, type=Path, help="folder of the run; the model comes to OUT/model")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field of the run")
+    given = parser.parse_args(arguments)
+    try:
+        run = override(pocket(given.out), given.set)
+        if not python_text.is_pinned():
+            wanted = ".".join(map(str, python_text.PINNED))
+            print(f"note: Python {python_text.version()} has other text than {wanted}", file=sys.stderr)
+        outcome, folder = make(run, resume=given.resume, progress=_show)
+    except UserError as error:
+        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
+        return 2
+    if folder is None:
+        print(f"stopped after step {outcome.step}; --resume goes on", file=sys.stderr)
+        return 130
+    if outcome.held_out:
+        print(f"held out: {outcome.held_out.loss:.4f} nats a token, {outcome.held_out.bits_per_byte:.4f} bits a byte")
+    print(folder)
+    return 0
+
+
+def _show(progress: Progress) -> None:
+    """A line on stderr now and then."""
+    if progress.note:
+        print(f"note: {progress.note}", file=sys.stderr)
+    if progress.step % 10 == 0 or progress.step == progress.steps:
+        held_out = f"  held out {progress.held_out.bits_per_byte:.3f} bits/byte" if progress.held_out else ""
+        print(
+            f"step {progress.step}/{progress.steps}  loss {progress.loss:.3f}"
+            f"  {progress.tokens_per_second:.0f} tokens/s  {progress.remaining / 60:.0f} min left{held_out}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""A trained model as a folder that everything else can load: weights, config, tokenizer, defaults of generation."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gemwright.nn.decoder import Decoder
+from gemwright.text.tokenizer import Tokenizer
+from gemwright.text.turns import stop_ids
+from gemwright.weights.save import save
+
+_TOKENIZER_FILES = (
+    "tokenizer.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
+
+
+def export(
+    model: Decoder,
+    tokenizer_folder: Path,
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    sampling: Mapping[str, Any],
+    documents: Mapping[str, Mapping[str, Any]],
+    overwrite: bool = False,
+) -> Path:
+    """Writes a Hugging Face folder, whole or not at all: the model in `dtype`, all tokenizer files of
+    `tokenizer_folder`, `generation_config.json` with `sampling` (temperature and so on) and the ids that end a text,
+    and `documents`, further JSON files by name. Raises `UserError` where the folder cannot be written."""
+    tokenizer = Tokenizer.load(tokenizer_folder)
+    stops = list(stop_ids(tokenizer, None))
+    generation = {
+        "bos_token_id": tokenizer.bos,
+        "eos_token_id": stops if len(stops) > 1 else stops[0],
+        "pad_token_id": tokenizer.pad,
+        **sampling,
+    }
+    files = {"generation_config.json": generation, **documents}
+    with tempfile.TemporaryDirectory() as extra:
+        for name, tree in files.items():
+            (Path(extra) / name).write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        extras = [tokenizer_folder / name for name in _TOKENIZER_FILES if (tokenizer_folder / name).is_file()]
+        extras += [Path(extra) / name for name in files]
+        return save(model, folder, dtype=dtype, extras=extras, overwrite=overwrite)

@@ -1,0 +1,153 @@
+"""The planner's counts are the model's, the allocator's and the step's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from gemwright.arch.gemma3 import gemma3
+from gemwright.arch.presets import preset, sizes
+from gemwright.arch.spec import Model
+from gemwright.cache.allocate import allocate
+from gemwright.nn.decoder import Decoder
+from gemwright.nn.init import initialise
+from gemwright.planner.count import all_full, cache_bytes, parameters, vision_parameters, working
+from gemwright.planner.live import LiveBytes
+
+GB = 1e9
+TINY = {"width": 64, "hidden": 96, "vocab": 300, "heads": 2, "kv_heads": 1, "head_dim": 16}
+
+# Gigabytes in bfloat16: all layers global at 32K, local layers with W entries at 32K, the same at 128K, all at 128K.
+CACHES = {
+    "gemma-3-270m": (0.604, 0.109, None, None),
+    "gemma-3-1b": (0.872, 0.146, None, None),
+    "gemma-3-4b": (4.563, 0.793, 2.806, 18.25),
+    "gemma-3-12b": (12.885, 2.483, 8.925, 51.54),
+    "gemma-3-27b": (16.643, 3.121, 11.174, 66.57),
+}
+
+
+def cache_of(spec: Model, context: int, slack: int = 0) -> int:
+    return sum(cache_bytes(spec, context=context, batch=1, dtype=torch.bfloat16, slack=slack).values())
+
+
+def report_2b() -> Model:
+    """Gemma 2 2B's shape with Gemma 3's pattern: the model of the Gemma 3 report's memory figures."""
+    row = sizes("gemma-3-4b") | {"width": 2304, "depth": 26, "heads": 8, "kv_heads": 4, "hidden": 9216, "vision": None}
+    return gemma3(name="report-2b", **row)
+
+
+@pytest.mark.parametrize("name", CACHES)
+def test_the_published_cache_sizes_without_slack(name: str) -> None:
+    spec = preset(name)
+    full_32k, windowed_32k, windowed_128k, full_128k = CACHES[name]
+    assert cache_of(all_full(spec), 32_768) / GB == pytest.approx(full_32k, abs=6e-4)
+    assert cache_of(spec, 32_768) / GB == pytest.approx(windowed_32k, abs=6e-4)
+    if windowed_128k and full_128k:
+        assert cache_of(spec, 131_072) / GB == pytest.approx(windowed_128k, abs=6e-4)
+        assert cache_of(all_full(spec), 131_072) / GB == pytest.approx(full_128k, abs=6e-3)
+
+
+def test_the_reports_2b_keeps_its_cache_under_15_percent_of_the_weights() -> None:
+    spec = report_2b()
+    weights = 2 * sum(parameters(spec).values())
+    assert cache_of(spec, 32_768, slack=8) / weights < 0.15
+    assert cache_of(all_full(spec), 32_768) / weights == pytest.approx(0.6, abs=0.08)
+
+
+@pytest.mark.parametrize(("name", "megabytes"), [("recurrentgemma-2b", 17.2), ("recurrentgemma-9b", 26.2)])
+def test_a_recurrent_state_has_one_size_at_every_length(name: str, megabytes: float) -> None:
+    spec = preset(name)
+    counted = {context: cache_of(spec, context, slack=8) for context in (2048, 8192, 1_000_000)}
+    assert len(set(counted.values())) == 1
+    # Beside the published state stand the rows that make rollback exact: 8 of slack and 1 more per layer.
+    counts = cache_bytes(spec, context=8192, batch=1, dtype=torch.bfloat16, slack=0)
+    width, layers = spec.width, spec.kinds.count("recurrent")
+    one_more = layers * width * (4 + 2)  # one more state (float32) and one more input (bfloat16)
+    assert (counts["local"] + counts["recurrent"] - one_more) / 1e6 == pytest.approx(megabytes, abs=0.06)
+    assert counts["global"] == 0
+
+
+@pytest.mark.parametrize("name", ["gemma-2b", "gemma-2-2b", "gemma-3-1b", "recurrentgemma-2b"])
+def test_parts_add_up_to_the_module(name: str) -> None:
+    spec = preset(name)
+    with torch.device("meta"):
+        total = sum(parameter.numel() for parameter in Decoder(spec).parameters())
+    counts = parameters(spec)
+    assert sum(counts.values()) == total
+    assert counts["table"] == spec.vocab * spec.width
+    assert bool(counts["recurrent"]) == ("recurrent" in spec.kinds)
+
+
+def test_the_picture_tower_has_its_published_size() -> None:
+    spec = preset("gemma-3-4b")
+    assert spec.vision is not None
+    projector = 1152 + 1152 * spec.width
+    assert vision_parameters(spec.vision, spec.width) - projector == 416_866_032
+
+
+def test_all_full_widens_attention_and_nothing_else() -> None:
+    spec = preset("recurrentgemma-2b")
+    assert all_full(spec).kinds == tuple("global" if kind == "local" else kind for kind in spec.kinds)
+
+
+def test_live_bytes_counts_a_storage_once_and_until_it_dies() -> None:
+    kept = torch.zeros(100)
+    with LiveBytes([kept]) as live:
+        first = kept + 1
+        views = [first[10:], first.view(10, 10)]
+        assert live.live == 400
+        second = first * 2
+        assert live.live == 800
+        del first, views
+        assert live.live == 400
+        kept.add_(1)
+        assert live.live == 400
+    assert live.peak == 800 and second.numel() == 100
+
+
+def real_peak(spec: Model, context: int, chunk: int) -> int:
+    """The most bytes alive in the last chunk of a prompt, with real numbers and every layer."""
+    model = Decoder(spec)
+    initialise(model, torch.Generator().manual_seed(0))
+    cache = allocate(spec, sequences=1, tokens=context, dtype=torch.float32)
+    handle, peak = cache.open(), 0
+    memory = [value for store in cache.stores for value in vars(store).values() if isinstance(value, Tensor)]
+    for begin in range(0, context, chunk):
+        ids = torch.zeros(min(chunk, context - begin), dtype=torch.int64)
+        step = cache.prepare([handle], [len(ids)])
+        with LiveBytes([*model.parameters(), *memory, ids]) as live:
+            model(ids, step.span, memory=step)
+        step.commit()
+        peak = live.peak
+    return peak
+
+
+@pytest.mark.parametrize("name", ["gemma-2b", "gemma-2-2b", "gemma-3-1b", "recurrentgemma-2b"])
+def test_a_pretended_step_needs_what_a_real_one_needs(name: str) -> None:
+    window = {} if name == "gemma-2b" else {"window": 16}
+    recurrent = {"recurrent_width": 64, "gate_blocks": 2} if name == "recurrentgemma-2b" else {}
+    spec = preset(name, **TINY, **window, **recurrent, depth=7)
+    planned = working(spec, context=128, batch=1, chunk=32, dtype=torch.float32)
+    # Index tensors of the step are small and told apart differently: a page of difference is none.
+    assert planned.activations == pytest.approx(real_peak(spec, 128, 32), abs=4096)
+
+
+def test_larger_chunks_and_batches_need_more() -> None:
+    spec = preset("gemma-3-1b", **TINY, depth=6, window=16)
+    shape = {"context": 4096, "dtype": torch.bfloat16}
+    small = working(spec, batch=1, chunk=64, **shape)
+    large = working(spec, batch=1, chunk=512, **shape)
+    many = working(spec, batch=64, chunk=64, **shape)
+    assert 4 * small.activations < large.activations < 16 * small.activations
+    assert many.logits > small.logits and many.activations > small.activations
+
+
+def test_one_layer_of_each_kind_stands_for_all() -> None:
+    spec = preset("gemma-3-1b", **TINY, depth=6, window=16)
+    deep = replace(spec, layers=spec.layers * 4)
+    shape = {"context": 256, "batch": 1, "chunk": 64, "dtype": torch.bfloat16}
+    assert working(spec, **shape) == working(deep, **shape)

@@ -1,0 +1,105 @@
+"""Plans add up, and refuse what cannot be planned."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gemwright.arch.presets import preset
+from gemwright.errors import UserError
+from gemwright.planner.fit import Plan, plan
+
+TINY = preset("gemma-3-1b", width=64, hidden=96, vocab=300, heads=2, head_dim=16, depth=7, window=16, context=1024)
+
+
+def test_the_12b_at_131072_tokens() -> None:
+    counted = plan("gemma-3-12b", context=131_072)
+    assert counted.cache_bytes / 1e9 == pytest.approx(8.9, abs=0.05)
+    assert counted.all_full / 1e9 == pytest.approx(51.5, abs=0.05)
+    assert counted.weight_bytes == 2 * 11_765_788_416
+    assert counted.vision == 2 * (416_866_032 + 1152 + 1152 * 3840)
+
+
+def test_a_total_is_the_sum_of_its_rows_with_the_larger_of_those_that_take_turns() -> None:
+    counted = plan(TINY, context=512, batch=2, chunk=64)
+    rows = counted.weight_bytes + counted.cache_bytes + max(counted.activations, counted.logits)
+    assert counted.total == rows + counted.tokenizer + counted.runtime + counted.scratch
+    assert counted.vision == 0 and counted.tokenizer == 0
+
+
+def test_float32_doubles_weights_and_cache() -> None:
+    half, whole = plan(TINY, context=512, dtype="bfloat16"), plan(TINY, context=512, dtype="float32")
+    assert whole.weight_bytes == 2 * half.weight_bytes
+    assert whole.cache_bytes == 2 * half.cache_bytes
+
+
+def test_a_batch_multiplies_the_cache() -> None:
+    assert plan(TINY, context=512, batch=3).cache_bytes == 3 * plan(TINY, context=512).cache_bytes
+
+
+def test_the_longest_context_fits_and_the_next_one_does_not() -> None:
+    memory = plan(TINY, context=500).total
+    counted = plan(TINY, context=64, memory=memory)
+    longest = counted.longest
+    assert longest is not None and 64 <= longest < 1024 and longest % 64 == 0
+    assert plan(TINY, context=longest).total <= memory < plan(TINY, context=longest + 64).total
+    assert counted.fits is True
+
+
+def test_too_little_memory_holds_no_context() -> None:
+    counted = plan(TINY, context=64, memory=1000)
+    assert counted.longest == 0 and counted.fits is False
+
+
+def test_enough_memory_holds_the_models_own_context() -> None:
+    assert plan(TINY, memory=1 << 33).longest == TINY.context
+
+
+def test_a_model_that_forgets_has_no_longest_context() -> None:
+    spec = preset(
+        "recurrentgemma-2b",
+        width=64,
+        hidden=96,
+        vocab=300,
+        heads=2,
+        head_dim=16,
+        recurrent_width=64,
+        gate_blocks=2,
+        depth=3,
+    )
+    counted = plan(spec, memory=1 << 30)
+    assert counted.unbounded and counted.longest is None
+    assert plan(spec, memory=1000).longest == 0
+
+
+def test_hub_names_and_presets_are_one() -> None:
+    assert plan("google/gemma-3-270m-it", context=512) == plan("gemma-3-270m", context=512)
+
+
+def test_a_plan_is_json() -> None:
+    counted = plan(TINY, context=128, memory=1 << 30)
+    tree = json.loads(json.dumps(counted.to_json()))
+    assert tree["total"] == counted.total and set(Plan.__dataclass_fields__) <= set(tree)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"context": 1}, "context is 1"),
+        ({"context": 4096}, "1024"),
+        ({"batch": 0}, "batch is 0"),
+        ({"chunk": 0}, "chunk is 0"),
+        ({"dtype": "float16"}, "float16"),
+        ({"memory": 0}, "memory of 0"),
+    ],
+)
+def test_what_cannot_be_planned_is_named(settings: dict[str, int], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        plan(TINY, **settings)  # type: ignore[arg-type]
+
+
+def test_an_unknown_name_is_refused_with_its_neighbours() -> None:
+    with pytest.raises(UserError) as caught:
+        plan("gemma-3-1bb")
+    assert "gemma-3-1b" in caught.value.hint

@@ -1,0 +1,175 @@
+"""The public handle: one way in, and every way out agrees with the model."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import gemwright
+from gemwright.engine.request import Request, Sampling
+from gemwright.errors import UserError
+from gemwright.lm import LM, Score
+from gemwright.nn.decoder import Decoder
+from gemwright.ops.span import span
+from gemwright.text.tokenizer import Tokenizer
+from gemwright.weights.save import save
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+Tiny = Callable[[str], Decoder]
+GREEDY = Sampling(temperature=0, max_tokens=16, ignore_eos=True)
+
+
+def prompt(length: int, seed: int = 0) -> list[int]:
+    return [2, *torch.randint(9, 303, (length - 1,), generator=torch.Generator().manual_seed(seed)).tolist()]
+
+
+def whole(model: Decoder, ids: list[int]) -> Tensor:
+    """Logits of one pass without a cache."""
+    with torch.no_grad():
+        return model(torch.tensor(ids), span([len(ids)]), use=lambda hidden, head: head.logits(hidden))
+
+
+def reference(model: Decoder, ids: list[int]) -> list[float]:
+    logs = torch.log_softmax(whole(model, ids), -1)
+    return [float(logs[at - 1, ids[at]]) for at in range(1, len(ids))]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny: Tiny, tokenizer: Tokenizer) -> Path:
+    """A whole checkpoint: weights, config, tokenizer, sampling defaults."""
+    path = tmp_path / "checkpoint"
+    save(tiny("gemma-3-1b"), path, extras=[tokenizer.source])
+    (path / "generation_config.json").write_text(json.dumps({"do_sample": False, "eos_token_id": [1, 106]}))
+    return path
+
+
+def test_a_loaded_folder_answers_as_the_model_that_was_saved(folder: Path, tiny: Tiny, tokenizer: Tokenizer) -> None:
+    lm = gemwright.load(folder, context=64)
+    expected = LM(tiny("gemma-3-1b"), tokenizer, context=64).generate("the thing", GREEDY)
+    assert lm.generate("the thing", GREEDY).ids == expected.ids
+    assert lm.engine.context == 64 and lm.spec.context == 256
+    assert lm.folder == folder
+
+
+def test_the_folders_sampling_is_the_default(folder: Path) -> None:
+    lm = gemwright.load(folder)
+    assert lm.engine.defaults.temperature == 0
+    assert set(lm.engine.defaults.stop_ids) == {1, 6, 106}  # <eos>, <end_of_turn>, and what the file adds
+
+
+def test_a_folder_without_a_tokenizer_gives_a_model_of_ids(folder: Path, tiny: Tiny) -> None:
+    (folder / "tokenizer.json").unlink()
+    lm = gemwright.load(folder)
+    ids = prompt(9)
+    assert torch.equal(lm.logits(ids), whole(tiny("gemma-3-1b"), ids))
+    assert lm.generate(ids, GREEDY).text == ""
+    assert len(lm.score(ids).logprobs) == 8
+    for wish in (lambda: lm.generate("the"), lambda: lm.score("the"), lambda: list(lm.stream("the")), lm.chat):
+        with pytest.raises(UserError, match="no tokenizer"):
+            wish()
+
+
+def test_a_damaged_tokenizer_is_not_taken_for_a_missing_one(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(UserError, match="tokenizer"):
+        gemwright.load(folder)
+
+
+def test_logits_in_chunks_are_those_of_one_pass(tiny: Tiny, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = prompt(41)
+    expected = whole(tiny(family), ids)
+    monkeypatch.setattr("gemwright.lm._CHUNK", 16)
+    found = LM(tiny(family)).logits(ids)
+    assert found.shape == (41, 320) and found.dtype == torch.float32
+    assert float((found - expected).abs().max() / expected.std()) < 1e-5
+
+
+def test_scores_are_the_log_probabilities_of_one_pass(tiny: Tiny, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = prompt(41)
+    expected = reference(tiny(family), ids)
+    monkeypatch.setattr("gemwright.lm._CHUNK", 16)
+    score = LM(tiny(family)).score(ids)
+    assert score.ids == tuple(ids) and score.tokens == 40
+    assert score.logprobs == pytest.approx(expected, abs=1e-4)
+    assert score.perplexity == pytest.approx(math.exp(-sum(expected) / 40), rel=1e-4)
+
+
+@pytest.mark.parametrize(("window", "stride"), [(16, 5), (16, 14), (20, None), (7, 1)])
+def test_a_strided_window_scores_each_token_once_from_its_own_window(
+    tiny: Tiny, tokenizer: Tokenizer, window: int, stride: int | None
+) -> None:
+    model, ids = tiny("gemma-2b"), prompt(53)
+    step = stride or window // 2
+    expected = reference(model, ids[:window])
+    while len(expected) + 1 < len(ids):
+        end = min(len(expected) + 1 + step, len(ids))
+        new = end - len(expected) - 1
+        expected += reference(model, [2, *ids[end - window + 1 : end]])[-new:]
+    score = LM(model, tokenizer).score(ids, window=window, stride=stride)
+    assert score.logprobs == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_window_wider_than_the_text_is_one_pass(tiny: Tiny, tokenizer: Tokenizer) -> None:
+    lm, ids = LM(tiny("gemma-3-1b"), tokenizer), prompt(30)
+    assert lm.score(ids, window=200, stride=3) == lm.score(ids)
+
+
+def test_a_text_longer_than_the_context_is_scored_in_windows_of_it(tiny: Tiny, tokenizer: Tokenizer) -> None:
+    lm, ids = LM(tiny("gemma-2-2b"), tokenizer), prompt(300)
+    assert lm.score(ids) == lm.score(ids, window=256, stride=128)
+
+
+@pytest.mark.parametrize(("window", "stride"), [(2, None), (16, 16), (16, 15), (16, 0), (-4, None), (0, None)])
+def test_a_window_that_cannot_move_is_refused(
+    tiny: Tiny, tokenizer: Tokenizer, window: int, stride: int | None
+) -> None:
+    with pytest.raises(UserError, match="cannot move"):
+        LM(tiny("gemma-2b"), tokenizer).score(prompt(53), window=window, stride=stride)
+
+
+def test_what_cannot_be_scored_is_refused(tiny: Tiny) -> None:
+    lm = LM(tiny("gemma-2b"))
+    for ids, message in (([], "empty"), ([2], "one token"), ([2, 320], "320")):
+        with pytest.raises(UserError, match=message):
+            lm.score(ids)
+    with pytest.raises(UserError, match="empty"):
+        lm.logits([])
+
+
+def test_perplexity_leaves_the_numbers_as_infinity() -> None:
+    assert Score(ids=(1, 2), logprobs=(-1e6,)).perplexity == math.inf
+
+
+def test_streamed_pieces_joined_are_the_generated_text(tiny: Tiny, tokenizer: Tokenizer) -> None:
+    lm = LM(tiny("gemma-3-1b"), tokenizer)
+    assert "".join(lm.stream("the", GREEDY)) == lm.generate("the", GREEDY).text
+
+
+def test_text_and_its_ids_give_the_same_answer(tiny: Tiny, tokenizer: Tokenizer) -> None:
+    lm = LM(tiny("gemma-3-1b"), tokenizer)
+    ids = tokenizer.encode("the thing", bos=True)
+    assert lm.generate(ids, GREEDY).ids == lm.generate(torch.tensor(ids), GREEDY).ids  # type: ignore[arg-type]
+    assert lm.generate("the thing", GREEDY).ids == lm.generate(ids, GREEDY).ids
+
+
+def test_logits_can_take_part_in_a_gradient(tiny: Tiny) -> None:
+    factor = torch.tensor(2.0, requires_grad=True)
+    (LM(tiny("gemma-2b")).logits(prompt(5)) * factor).sum().backward()
+    assert factor.grad is not None
+
+
+def test_chats_and_generations_share_one_engine(tiny: Tiny, tokenizer: Tokenizer) -> None:
+    lm = LM(tiny("gemma-3-1b"), tokenizer)
+    chat = lm.chat(system="be brief", sampling=GREEDY)
+    chat.say("the")
+    assert chat.engine is lm.engine
+    request = Request(ids=chat.ids, sampling=GREEDY)
+    assert lm.generate(chat.ids, GREEDY).ids == lm.engine.generate(request).ids
+    assert chat.say("on").usage.cached > 0

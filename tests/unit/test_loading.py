@@ -1,0 +1,90 @@
+"""From a name to a model: dtypes, devices, and what is said on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gemwright.arch.presets import preset
+from gemwright.errors import UserError
+from gemwright.loading import choose_device, choose_dtype, load_model
+from gemwright.nn.decoder import Decoder
+from gemwright.nn.init import initialise
+from gemwright.weights.save import save
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    model = Decoder(preset("gemma-3-1b", width=16, depth=6, heads=2, head_dim=8, hidden=24, vocab=40))
+    initialise(model, torch.Generator().manual_seed(0))
+    return save(model, tmp_path / "tiny", dtype=torch.bfloat16)
+
+
+def test_auto_keeps_the_file_s_dtype(folder) -> None:
+    loaded = load_model(folder)
+    assert loaded.dtype == loaded.model.dtype == torch.bfloat16
+    assert loaded.notes == () and loaded.left == {}
+    assert loaded.folder == folder and loaded.layout is not None and loaded.spec == loaded.model.spec
+
+
+@pytest.mark.parametrize(("word", "dtype"), [("float32", torch.float32), ("bf16", torch.bfloat16)])
+def test_a_dtype_may_be_a_word(folder, word, dtype) -> None:
+    assert load_model(str(folder), dtype=word).model.dtype == dtype
+
+
+@pytest.mark.parametrize("asked", ["float16", torch.float16, "half"])
+def test_float16_is_refused_with_its_reason(folder, asked) -> None:
+    with pytest.raises(UserError, match="65,504"):
+        load_model(folder, dtype=asked)
+
+
+@pytest.mark.parametrize("asked", ["int3", torch.int8, "float64"])
+def test_a_dtype_that_no_model_runs_in_is_refused(folder, asked) -> None:
+    with pytest.raises(UserError, match="cannot run in"):
+        load_model(folder, dtype=asked)
+
+
+def test_a_float16_file_becomes_float32_and_says_so(folder, tmp_path) -> None:
+    loaded = load_model(folder)
+    half = save(loaded.model, tmp_path / "half", dtype=torch.float16)
+    again = load_model(half)
+    assert again.dtype == torch.float32 and "float16" in again.notes[0]
+    assert (save(again.model, tmp_path / "back", layout=again.layout) / "model.safetensors").read_bytes() == (
+        half / "model.safetensors"
+    ).read_bytes()
+
+
+def test_a_float16_file_becomes_bfloat16_on_an_accelerator() -> None:
+    notes: list[str] = []
+    assert choose_dtype("auto", torch.float16, torch.device("cuda"), notes) == torch.bfloat16 and len(notes) == 1
+
+
+def test_devices_are_words() -> None:
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(UserError, match="toaster"):
+        choose_device("toaster")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_cuda_without_a_device_is_refused() -> None:
+    with pytest.raises(UserError, match="no CUDA"):
+        choose_device("cuda")
+
+
+def test_a_loaded_model_is_whole_and_ready(folder) -> None:
+    model = load_model(folder).model
+    assert not model.training
+    assert all(parameter.device.type == "cpu" and parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("broken", ["absent", "a file", "empty"])
+def test_what_is_no_checkpoint_is_refused(tmp_path, broken) -> None:
+    path = tmp_path / broken
+    if broken == "a file":
+        path.write_text("hello")
+    if broken == "empty":
+        path.mkdir()
+    with pytest.raises(UserError, match=broken):
+        load_model(path)
