@@ -17,7 +17,7 @@ from gemwright.engine import door
 from gemwright.engine import sampling as draw
 from gemwright.engine.progress import Progress, Session
 from gemwright.engine.request import Completion, Event, Request, Sampling, TokenLogprob
-from gemwright.engine.room import capacity, default_context
+from gemwright.engine.room import capacity, choose_context
 from gemwright.engine.schedule import Part, Schedule
 from gemwright.errors import UserError
 from gemwright.nn.decoder import Decoder
@@ -63,21 +63,12 @@ class Engine:
 
         Raises `UserError` for a context that the model was not made for.
         """
-        most = model.spec.context
-        if context is not None and context < 2:
-            raise UserError(f"a context of {context} tokens holds no prompt and answer", hint="give at least 2")
-        if context is not None and most is not None and context > most:
-            raise UserError(
-                f"{model.spec.name} was made for {most} tokens, not for {context}", hint=f"give a context ≤ {most}"
-            )
         table = model.embed.weight
         self.model = model
         self.tokenizer = tokenizer
         self.device = torch.device(device or table.device)
         dtype = dtype or table.dtype
-        if context is None:
-            context = default_context(model.spec, sequences=sequences, dtype=dtype, device=self.device)
-        self.context = context
+        self.context = choose_context(model.spec, context, sequences=sequences, dtype=dtype, device=self.device)
         if defaults is None:
             defaults = Sampling(stop_ids=stop_ids(tokenizer, None) if tokenizer else ())
         self.defaults = defaults

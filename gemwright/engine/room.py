@@ -1,4 +1,4 @@
-"""How long a context the machine has room for, when nobody said how long it shall be."""
+"""How long a context an engine has: what was asked for, or what the machine has room for."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 
 from gemwright.arch.spec import Attention, Model
 from gemwright.cache.allocate import allocate
+from gemwright.errors import UserError
 
 _SHARE = 0.5  # of the free memory that a cache may take unasked
 _LEAST = 2048  # tokens; a machine without room for this has other worries
@@ -24,6 +25,22 @@ def capacity(spec: Model, context: int | None) -> int:
         raise ValueError("a model with global layers and no limit of its own needs a context")
     windows = [layer.mixer.window for layer in spec.layers if isinstance(layer.mixer, Attention)]
     return max((window for window in windows if window is not None), default=1)
+
+
+def choose_context(
+    spec: Model, context: int | None, *, sequences: int, dtype: torch.dtype, device: torch.device
+) -> int | None:
+    """The context asked for, or `default_context`. Raises `UserError` for one that the model was not made for."""
+    if context is None:
+        return default_context(spec, sequences=sequences, dtype=dtype, device=device)
+    if context < 2:
+        raise UserError(f"a context of {context} tokens holds no prompt and answer", hint="give at least 2")
+    if spec.context is not None and context > spec.context:
+        raise UserError(
+            f"{spec.name} was made for {spec.context} tokens, not for {context}",
+            hint=f"give a context of at most {spec.context}",
+        )
+    return context
 
 
 def default_context(
@@ -47,7 +64,7 @@ def default_context(
         warnings.warn(
             f"a context of {context} tokens instead of {whole}, whose cache of {needed / 1e9:.1f} GB is too much for "
             f"{free / 1e9:.1f} GB of free memory; give a context to choose another",
-            stacklevel=3,
+            stacklevel=4,
         )
     return context
 

@@ -20,8 +20,7 @@ class StopStrings:
         """`stops`: non-empty strings, possibly none."""
         if not all(stops):
             raise ValueError("a stop string cannot be empty")
-        # Longest first: of stops that end at the same character, the first one found is then the one that began first.
-        self._stops = sorted(set(stops), key=len, reverse=True)
+        self._stops = tuple(dict.fromkeys(stops))
         self._held = ""
         self.found: str | None = None
 

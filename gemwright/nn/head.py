@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -33,6 +34,8 @@ class Head:
 
     def log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """The log-probability of each row's target. hidden `[M, D]`, targets int64 `[M]` → float32 `[M]`."""
+        if hidden.shape[0] <= self._rows():  # one chunk may stay in memory for its gradient
+            return self._log_probs(hidden, targets)
         parts = zip(hidden.split(self._rows()), targets.split(self._rows()), strict=True)
         return torch.cat([self._recomputed(self._log_probs, *part) for part in parts])
 
@@ -50,8 +53,7 @@ class Head:
         return -(weight * self.log_probs(hidden, targets)).sum()
 
     def _log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        scores = self.logits(hidden)
-        return scores.gather(1, targets[:, None]).squeeze(1) - scores.logsumexp(dim=-1)
+        return -F.cross_entropy(self.logits(hidden), targets, reduction="none")
 
     @staticmethod
     def _recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:

@@ -89,3 +89,14 @@ class PeakMemory:
         anonymous, mapped = resident()
         self._highest = max(self._highest, anonymous)
         self.mapped = max(self.mapped, mapped)
+
+
+def available() -> int | None:
+    """Bytes of memory that this machine can still give; None where the system does not tell."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None

@@ -74,7 +74,7 @@ def pocket(out: str | Path) -> Run:
         tokenizer=Path(out) / "tokenizer",
         data=Data(sources=(PYTHON,), field="text", held_out=0.02, row=CONTEXT),
         step=Step(tokens=4096, micro=4096),
-        optim=Optim(rate=4e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
+        optim=Optim(rate=2e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
         schedule=Schedule(kind="cosine", warmup=100, floor=0.05),
         steps=2000,
         seed=1,
@@ -166,6 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if folder is None:
         print(f"stopped after step {outcome.step}; --resume goes on", file=sys.stderr)
         return 130
+    trained = TokenFile(run.out / "tokens" / "train").meta
+    print(f"text: Python {python_text.version()}, {trained.bytes} bytes, sha256 {trained.digest}")
     if outcome.held_out:
         print(f"held out: {outcome.held_out.loss:.4f} nats a token, {outcome.held_out.bits_per_byte:.4f} bits a byte")
     print(folder)

@@ -105,8 +105,8 @@ def check(run: Run) -> Run:
         "optim.decay": run.optim.decay >= 0,
         "schedule.floor": 0 <= run.schedule.floor <= 1,
         "schedule.warmup": 0 <= run.schedule.warmup < run.steps,
-        "step.micro": run.data.row <= run.step.micro <= run.step.tokens,
         "data.row": run.model.context is None or run.data.row <= run.model.context,
+        "step.micro": run.data.row <= run.step.micro <= run.step.tokens,
         "data.sources": len(run.data.sources) > 0,
     }
     wrong += [name for name, fits in within.items() if not fits]

@@ -18,7 +18,7 @@ with warnings.catch_warnings():
     from pairs import Pair, Pairs
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """These models are so small that a second thread costs more than it brings."""
     threads = torch.get_num_threads()

@@ -376,6 +376,15 @@ def test_idle_sessions_give_way_and_come_back(tiny: Tiny) -> None:
     assert sum(session.handle is not None for session in sessions) == 2
 
 
+def test_the_session_that_has_been_idle_longest_gives_way_first(tiny: Tiny) -> None:
+    engine = Engine(tiny("gemma-2b"), sequences=2)
+    first, second, third = (Session() for _ in range(3))
+    for session in (first, second, first, third):
+        engine.generate(Request(ids=prompt(8), sampling=GREEDY), session)
+    assert second.handle is None
+    assert first.handle is not None and third.handle is not None
+
+
 def test_a_session_at_work_takes_no_second_request(tiny: Tiny) -> None:
     engine, session = Engine(tiny("gemma-2b")), Session()
     engine.submit(Request(ids=prompt(4), sampling=GREEDY), session)

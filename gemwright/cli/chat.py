@@ -1,0 +1,198 @@
+"""`gemwright chat`: a conversation in the terminal."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gemwright.cli import options, show
+from gemwright.errors import UserError
+
+if TYPE_CHECKING:
+    from gemwright.cli.conversation import Conversation
+    from gemwright.lm import LM
+
+HELP = """\
+/system TEXT   begin anew with this instruction
+/clear         begin anew
+/save FILE     keep the conversation in a file
+/load FILE     go on with the conversation of a file
+/stats         tokens, speed and cache
+/help          this list
+/exit          leave (or Ctrl-D)
+Ctrl-C ends a reply. A line that ends in \\ goes on in the next one."""
+
+
+def run(
+    model: options.Model = "pocket",
+    system: Annotated[str | None, typer.Option(help="What the model is told first.", show_default=False)] = None,
+    max_tokens: options.MaxTokens = 0,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    repetition_penalty: options.Penalty = None,
+    seed: options.Seed = None,
+    context: options.Context = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    threads: options.Threads = None,
+) -> None:
+    """Talk to a model.
+
+    /help lists what else can be typed; Ctrl-C ends a reply, not the program.
+
+    Example: [bold]gemwright chat gemma-3-1b-it --system "Answer briefly."[/bold]
+    """
+    chosen = options.sampling(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+    )
+    lm = options.load(model, device, dtype, threads, context)
+    from gemwright.cli.conversation import Conversation
+    from gemwright.text.template import load_chat_template
+
+    if lm.tokenizer is None or lm.folder is None:
+        raise UserError(f"{model} has no tokenizer", hint="a chat needs one; put its files into the model's folder")
+    template = load_chat_template(lm.folder, lm.tokenizer)
+    talk = Conversation(lm.engine, system=system, sampling=chosen, template=template)
+    if not lm.tokenizer.supports_turns and template is None:
+        raise UserError(f"the tokenizer of {model} has no turn marks", hint="use `gemwright generate` with this model")
+    if sys.stdin.isatty():
+        show.dim(
+            f"{lm.spec.name}, context {talk.engine.context or 'without limit'}; /help for commands, /exit to leave"
+        )
+    if not _tuned(lm, model):
+        show.note("this model was never tuned on conversations: it goes on from your words rather than answer them")
+    _Terminal(talk).loop()
+
+
+def _tuned(lm: LM, model: str) -> bool:
+    """Whether the checkpoint says that it answers: its own stop ids name the end of a turn."""
+    from gemwright.weights import hub
+    from gemwright.weights.generation import read_generation
+
+    if model == hub.EMBEDDED or lm.folder is None or lm.tokenizer is None:
+        return False
+    given = read_generation(lm.folder).get("eos_token_id", ())
+    return lm.tokenizer.end_of_turn in ((given,) if isinstance(given, int) else tuple(given))
+
+
+class _Terminal:
+    """The lines of a person, one after the other."""
+
+    def __init__(self, talk: Conversation) -> None:
+        self._talk = talk
+        self._asks = sys.stdin.isatty()
+        if self._asks:
+            with suppress(ImportError):
+                import readline  # noqa: F401 (gives `input` its history and editing)
+
+    def loop(self) -> None:
+        """Until /exit or the end of the input."""
+        while True:
+            try:
+                text = self._read()
+            except EOFError:
+                if self._asks:
+                    print()
+                return
+            except KeyboardInterrupt:
+                show.dim("\n(/exit or Ctrl-D leaves)")
+                continue
+            try:
+                if not text.strip():
+                    continue
+                if text.lstrip().startswith("/"):
+                    if self._command(text.strip()):
+                        return
+                else:
+                    self._say(text)
+            except UserError as error:
+                show.complain("error", error.message)
+                show.complain("hint", error.hint)
+
+    def _read(self) -> str:
+        lines = [self._line("> ")]
+        while lines[-1].endswith("\\"):
+            lines[-1] = lines[-1][:-1]
+            lines.append(self._line("… "))
+        return "\n".join(lines)
+
+    def _line(self, prompt: str) -> str:
+        return input(prompt if self._asks else "")
+
+    def _say(self, text: str) -> None:
+        stopped = False
+        try:
+            self._talk.say(text, on_text=show.stream)
+        except KeyboardInterrupt:
+            stopped = True
+        show.stream("\n")
+        self._stats("stopped; " if stopped else "")
+
+    def _stats(self, lead: str = "") -> None:
+        talk = self._talk
+        _, drawn = talk.speed
+        context = f" of {talk.engine.context}" if talk.engine.context else ""
+        count = talk.last.usage.completion if talk.last else 0
+        speed = f"{count} tokens at {drawn:.1f} tokens/s; " if count else ""
+        show.dim(f"{lead}{speed}cache {show.size(talk.cache_bytes)}, {talk.tokens}{context} tokens")
+
+    def _command(self, line: str) -> bool:
+        """Do what a line beginning with / says; true to leave."""
+        word, _, rest = line.partition(" ")
+        rest = rest.strip()
+        if word in ("/exit", "/quit"):
+            return True
+        if word == "/help":
+            show.console().print(HELP, markup=False)
+        elif word == "/clear":
+            self._talk.clear()
+            show.dim("a new conversation")
+        elif word == "/system":
+            self._talk.clear(rest)
+            show.dim("a new conversation with this instruction" if rest else "a new conversation without instruction")
+        elif word == "/stats":
+            self._all_stats()
+        elif word in ("/save", "/load"):
+            self._file(word, rest)
+        else:
+            raise UserError(f"there is no command {word}", hint="/help lists them")
+        return False
+
+    def _file(self, word: str, rest: str) -> None:
+        try:
+            names = shlex.split(rest)
+        except ValueError as error:
+            raise UserError(f"{rest}: {error}", hint="close the quotes") from error
+        if len(names) != 1:
+            raise UserError(f"{word} takes one file", hint=f"{word} talk.json")
+        path = Path(names[0]).expanduser()
+        if word == "/save":
+            self._talk.save(path)
+            show.dim(f"saved {len(self._talk.messages)} messages to {path}")
+        else:
+            self._talk.load(path)
+            show.dim(f"{len(self._talk.messages)} messages from {path}")
+
+    def _all_stats(self) -> None:
+        talk = self._talk
+        read, drawn = talk.speed
+        print(f"messages   {len(talk.messages)}")
+        print(f"tokens     {talk.tokens}" + (f" of {talk.engine.context}" if talk.engine.context else ""))
+        print(f"cache      {show.size(talk.cache_bytes)} for this conversation")
+        if talk.last is not None:
+            usage = talk.last.usage
+            print(f"last turn  {usage.cached} tokens known, {usage.prompt - usage.cached} read at {read:.0f} tokens/s,")
+            print(f"           {usage.completion} drawn at {drawn:.1f} tokens/s, ended by {talk.last.finish_reason}")

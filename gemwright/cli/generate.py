@@ -1,0 +1,117 @@
+"""`gemwright generate`: go on from a prompt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gemwright.cli import options, show
+from gemwright.errors import UserError
+
+if TYPE_CHECKING:
+    from gemwright.engine.request import Completion
+    from gemwright.lm import LM
+
+
+def run(
+    prompt: Annotated[str, typer.Argument(help="The text to go on from; - reads it from stdin.", show_default=False)],
+    model: options.ModelOption = "pocket",
+    max_tokens: options.MaxTokens = 128,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    repetition_penalty: options.Penalty = None,
+    seed: options.Seed = None,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="A string that ends the text; may be given again.", show_default=False)
+    ] = None,
+    logprobs: Annotated[
+        int | None, typer.Option(min=0, help="With --json: log-probabilities of each token and its N likeliest rivals.")
+    ] = None,
+    context: options.Context = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    threads: options.Threads = None,
+    json: options.Json = False,
+) -> None:
+    """Go on from a prompt.
+
+    The text appears as it is drawn.
+
+    Example: [bold]gemwright generate "def " --temperature 0 --max-tokens 64[/bold]
+    """
+    if logprobs is not None and not json:
+        raise UserError("log-probabilities have no place in running text", hint="add --json")
+    chosen = options.sampling(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        stop=stop,
+        logprobs=logprobs,
+    )
+    text = options.read_stdin() if prompt == "-" else prompt
+    lm = options.load(model, device, dtype, threads, context)
+    if json:
+        show.as_json(_tree(lm.generate(text, chosen), lm, text))
+    else:
+        _stream(lm, text, chosen)
+
+
+def _stream(lm: LM, text: str, chosen: Any) -> None:
+    from gemwright.engine.request import Request
+
+    if show.is_terminal():
+        show.console().print(text, style="dim", end="", markup=False, soft_wrap=True)
+    request = Request(ids=lm.engine.encode(text), sampling=chosen)
+    completion = None
+    for event in lm.engine.stream(request):
+        show.stream(event.text)
+        completion = event.completion
+    show.stream("\n")
+    if show.is_terminal() and completion is not None:
+        usage = completion.usage
+        show.dim(
+            f"{usage.completion} tokens, {usage.decode_speed:.1f} tokens/s; prompt {usage.prompt} tokens, "
+            f"{usage.prefill_speed:.0f} tokens/s; seed {completion.seed}"
+        )
+
+
+def _tree(completion: Completion, lm: LM, text: str) -> dict[str, Any]:
+    usage = completion.usage
+    tree: dict[str, Any] = {
+        "model": lm.spec.name,
+        "prompt": text,
+        "text": completion.text,
+        "ids": list(completion.ids),
+        "finish_reason": completion.finish_reason,
+        "seed": completion.seed,
+        "usage": {
+            "prompt_tokens": usage.prompt,
+            "completion_tokens": usage.completion,
+            "prefill_tokens_per_second": usage.prefill_speed,
+            "decode_tokens_per_second": usage.decode_speed,
+        },
+    }
+    if completion.logprobs is not None:
+        tree["logprobs"] = [
+            {
+                "id": token.id,
+                "piece": _piece(lm, token.id),
+                "logprob": token.logprob,
+                "top": [{"id": id, "piece": _piece(lm, id), "logprob": value} for id, value in token.top],
+            }
+            for token in completion.logprobs
+        ]
+    return tree
+
+
+def _piece(lm: LM, id: int) -> str | None:
+    """A token's piece; rows of the table beyond the vocabulary have none."""
+    known = lm.tokenizer is not None and id < lm.tokenizer.vocab_size
+    return lm.tokenizer.piece(id) if known and lm.tokenizer is not None else None

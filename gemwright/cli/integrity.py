@@ -1,0 +1,135 @@
+"""Every file of a checkpoint, read as far as it takes to know that it is whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import gemwright.arch.spec as arch
+from gemwright.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One file: its size, and in words what was found good about it."""
+
+    name: str
+    bytes: int
+    checked: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """A checkpoint's files. `left`: tensors that the model does not use, by reason; `dtypes`: those of the weights."""
+
+    folder: Path
+    files: tuple[File, ...]
+    dtypes: tuple[str, ...]
+    tokenizer: str | None
+    left: dict[str, tuple[str, ...]]
+    notes: tuple[str, ...]
+
+
+def examine(path: Path) -> tuple[arch.Model, Files]:
+    """The model at a path and its files, all checked. Raises `UserError` naming the first that is damaged, missing or
+    does not belong there."""
+    from gemwright.weights import torch_ckpt
+
+    return _torch_file(path) if torch_ckpt.is_checkpoint(path) else _folder(path)
+
+
+def _folder(path: Path) -> tuple[arch.Model, Files]:
+    from gemwright.weights import hf_config
+    from gemwright.weights.folder import INDEX, Folder
+    from gemwright.weights.stream import names_for
+
+    spec, layout = hf_config.read(path)
+    source = Folder(path)
+    left = _match(spec, source, names_for(spec, source))
+    files = [_seen(path / "config.json", "every key is known or carried")]
+    if layout.index is not None:
+        files.append(_seen(path / INDEX, f"names {len(layout.entries())} tensors in {len(layout.shards)} files"))
+    for shard in layout.shards:
+        files.append(_seen(path / shard.file, f"{len(shard.entries)} tensors, no gap, no overlap"))
+    kept, tokenizer = _tokenizer(path)
+    files += kept + _json_files(path, {file.name for file in [*files, *kept]})
+    dtypes = sorted({str(entry.dtype).removeprefix("torch.") for entry in layout.entries()})
+    return spec, Files(
+        folder=path, files=tuple(files), dtypes=tuple(dtypes), tokenizer=tokenizer, left=left, notes=layout.notes
+    )
+
+
+def _torch_file(path: Path) -> tuple[arch.Model, Files]:
+    from gemwright.weights.torch_ckpt import TorchCheckpoint
+
+    source = TorchCheckpoint(path)
+    left = _match(source.spec, source, source.table)
+    weights = sorted(path.glob("*.ckpt")) if path.is_dir() else [path]
+    folder = path if path.is_dir() else path.parent
+    kept, tokenizer = _tokenizer(folder)
+    dtypes = sorted({str(source.dtype(name)).removeprefix("torch.") for name in source.names()})
+    return source.spec, Files(
+        folder=folder,
+        files=(*(_seen(file, "a torch file of tensors alone") for file in weights), *kept),
+        dtypes=tuple(dtypes),
+        tokenizer=tokenizer,
+        left=left,
+        notes=(),
+    )
+
+
+def _match(spec: arch.Model, source, names) -> dict[str, tuple[str, ...]]:
+    """Every tensor paired with a parameter of the same shape; what is left over."""
+    import torch
+
+    from gemwright.nn.decoder import Decoder
+    from gemwright.weights.stream import match
+
+    with torch.device("meta"):
+        model = Decoder(spec)
+    return match({name: tuple(parameter.shape) for name, parameter in model.named_parameters()}, source, names).left
+
+
+def _tokenizer(folder: Path) -> tuple[list[File], str | None]:
+    """The vocabulary in each form that is there; two forms must be one vocabulary."""
+    from gemwright.text.tokenizer import FILES, Tokenizer
+
+    files, prints = [], {}
+    said = None
+    for form, name in FILES.items():
+        if not (folder / name).is_file():
+            continue
+        loaded = Tokenizer.load(folder, prefer=form)
+        prints[name] = loaded.fingerprint()
+        turns = "turn marks" if loaded.supports_turns else "no turn marks"
+        said = said or f"{loaded.vocab_size:,} pieces, {turns}, {loaded.fingerprint()[:12]}"
+        files.append(_seen(folder / name, f"{loaded.vocab_size:,} pieces"))
+    if len(set(prints.values())) > 1:
+        raise UserError(f"{' and '.join(prints)} in {folder} are two vocabularies", hint="fetch the folder again")
+    return files, said
+
+
+def _json_files(folder: Path, done: set[str]) -> list[File]:
+    """The other small files: settings are read by those who use them, the rest must at least be JSON."""
+    from gemwright.text.template import template_text
+    from gemwright.weights.fields import read_json
+    from gemwright.weights.generation import read_generation
+
+    files = []
+    for path in sorted(folder.glob("*.json")):
+        if path.name in done:
+            continue
+        if path.name == "generation_config.json":
+            stated = ", ".join(read_generation(folder)) or "nothing"
+            files.append(_seen(path, f"states {stated}"))
+        else:
+            read_json(path)
+            files.append(_seen(path, "JSON"))
+    if (path := folder / "chat_template.jinja").is_file():
+        template_text(folder)
+        files.append(_seen(path, "text"))
+    return files
+
+
+def _seen(path: Path, checked: str) -> File:
+    return File(name=path.name, bytes=path.stat().st_size, checked=checked)

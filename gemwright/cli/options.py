@@ -1,0 +1,96 @@
+"""Arguments and options that several commands share, and what they do to torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gemwright.cli import show
+from gemwright.errors import UserError
+
+if TYPE_CHECKING:
+    from gemwright.engine.request import Sampling
+    from gemwright.lm import LM
+
+_MODEL = "A folder, a hub or preset name; the embedded model by default."
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL, show_default=False)]
+ModelOption = Annotated[str, typer.Option("--model", "-m", help=_MODEL, show_default=False)]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Dtype = Annotated[str, typer.Option(help="auto (the file's own), bfloat16 or float32.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads to compute with.", show_default="torch's choice")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
+
+MaxTokens = Annotated[int, typer.Option(min=0, help="Tokens to draw at most; 0: until the context is full.")]
+Temperature = Annotated[
+    float | None, typer.Option(help="0 takes the likeliest token.", show_default="the checkpoint's")
+]
+TopK = Annotated[int | None, typer.Option(help="Draw among that many tokens; 0: all.", show_default="the checkpoint's")]
+TopP = Annotated[float | None, typer.Option(help="Draw from that much probability.", show_default="the checkpoint's")]
+MinP = Annotated[
+    float | None, typer.Option(help="Drop what is less likely than this share of the best.", show_default="0")
+]
+Penalty = Annotated[float | None, typer.Option(help="Above 1: repeat less.", show_default="1")]
+Seed = Annotated[int | None, typer.Option(help="The same seed draws the same text.", show_default="another each time")]
+Context = Annotated[
+    int | None, typer.Option(min=2, help="Tokens of prompt and answer together.", show_default="the model's")
+]
+
+
+def use_threads(threads: int | None) -> None:
+    """Compute with that many threads."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def load(model: str, device: str, dtype: str, threads: int | None, context: int | None = None) -> LM:
+    """The model with its tokenizer; what loading has to say goes to stderr."""
+    from gemwright.lm import load as load_lm
+
+    use_threads(threads)
+    with show.waiting(f"loading {model}"):
+        lm = load_lm(model, device=device, dtype=dtype, context=context)
+    for note in lm.notes:
+        show.note(note)
+    return lm
+
+
+def sampling(
+    *,
+    max_tokens: int,
+    temperature: float | None,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+    repetition_penalty: float | None,
+    seed: int | None,
+    stop: list[str] | None = None,
+    logprobs: int | None = None,
+) -> Sampling:
+    """The options as the engine reads them; in stop strings `\\n` and `\\t` are line break and tab."""
+    from gemwright.engine.request import Sampling
+
+    return Sampling(
+        max_tokens=max_tokens or None,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        stop=tuple(text.replace("\\n", "\n").replace("\\t", "\t") for text in stop or ()),
+        logprobs=logprobs,
+    )
+
+
+def read_stdin() -> str:
+    """All of stdin as text."""
+    import sys
+
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"stdin is not UTF-8 text: {error}", hint="convert it first") from error

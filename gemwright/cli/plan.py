@@ -1,0 +1,106 @@
+"""`gemwright plan`: what a model needs, before anything is loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gemwright.cli import options, show
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gemwright.planner.fit import Plan
+
+
+def run(
+    model: options.Model = "pocket",
+    context: Annotated[
+        int | None, typer.Option(help="Tokens of each sequence.", show_default="what the model was made for")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Sequences at once.")] = 1,
+    memory: Annotated[
+        str | None, typer.Option(help="Memory that may be used, as in 8G.", show_default="what is free here")
+    ] = None,
+    dtype: options.Dtype = "auto",
+    chunk: Annotated[int, typer.Option(help="Prompt tokens in a step.")] = 512,
+    json: options.Json = False,
+) -> None:
+    """Show the memory that a model needs.
+
+    By what it is for, with the longest context that fits. Published names need no files, and nothing is loaded.
+
+    Example: [bold]gemwright plan gemma-3-12b --context 131072 --memory 32G[/bold]
+    """
+    from gemwright.planner.fit import plan
+    from gemwright.planner.measure import available
+
+    room = show.read_size(memory) if memory else available()
+    counted = plan(model, context=context, batch=batch, dtype=dtype, chunk=chunk, memory=room)
+    if json:
+        show.as_json(counted.to_json())
+        return
+    out = show.console()
+    out.print(f"[bold]{counted.name}[/bold] in {counted.dtype}: {_sequences(counted)}, prompts in chunks of {chunk}")
+    out.print(_table(counted))
+    for line in _remarks(counted, given=memory is not None):
+        out.print(line)
+
+
+def _sequences(counted: Plan) -> str:
+    sequences = "1 sequence" if counted.batch == 1 else f"{counted.batch} sequences"
+    return f"{sequences} of {show.number(counted.context)} tokens"
+
+
+def _table(counted: Plan) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=False)
+    table.add_column("what for")
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("", style="dim")
+
+    def row(name: str, count: int, remark: str = "") -> None:
+        if count:
+            table.add_row(name, show.size(count), remark)
+
+    for part, count in counted.weights.items():
+        row(f"weights: {'embedding table' if part == 'table' else part}", count)
+    row("cache: global layers", counted.cache["global"], "grows with the context")
+    row("cache: local layers", counted.cache["local"], "the window, and 8 tokens of slack")
+    row("cache: recurrent state", counted.cache["recurrent"], "the same at every length")
+    logits_count = counted.logits > counted.activations
+    turns = "takes turns with the row above" if not logits_count else "more than the activations, which take turns"
+    row("activations of a chunk", counted.activations, "" if not logits_count else "takes turns with the row below")
+    row("logits", counted.logits, turns)
+    row("tokenizer", counted.tokenizer)
+    row("runtime", counted.runtime, "modules; measured once")
+    row("scratch", counted.scratch, "inside kernels; measured once")
+    table.add_section()
+    table.add_row("[bold]peak[/bold]", f"[bold]{show.size(counted.total)}[/bold]", "beside what torch itself takes")
+    return table
+
+
+def _remarks(counted: Plan, *, given: bool) -> list[str]:
+    lines = []
+    if counted.all_full > counted.cache_bytes:
+        share = counted.cache_bytes / counted.all_full
+        lines.append(
+            f"cache: {show.size(counted.cache_bytes)}; were every attention layer global, "
+            f"{show.size(counted.all_full)} ({share:.0%} of it)"
+        )
+    if counted.vision:
+        lines.append(f"vision tower: {show.size(counted.vision)} in the files, not loaded and not counted")
+    if counted.memory is not None:
+        where = f"in {show.size(counted.memory)}" + ("" if given else " (free on this machine)")
+        fits = "[green]fits[/green]" if counted.fits else "[red]does not fit[/red]"
+        if counted.unbounded:
+            longest = "any context does"
+        elif counted.longest:
+            longest = f"the longest context that does is {show.number(counted.longest)} tokens"
+        else:
+            longest = "no context does"
+        lines.append(f"{where}: {fits}; {longest}")
+    return lines

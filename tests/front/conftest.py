@@ -1,0 +1,79 @@
+"""A tiny checkpoint made by the commands themselves, and a way to type at them."""
+
+from __future__ import annotations
+
+import json
+import sysconfig
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gemwright.cli.main import main
+
+SHAPE = ("width=64", "depth=7", "hidden=96", "head_dim=16", "query_scalar=16", "window=16", "context=256")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def call(*words: str | Path) -> int:
+    """Run the command line in this process; its exit code."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(autouse=True)
+def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eighty columns without colours, no network, and the process's own way of showing warnings afterwards."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Type words, get what came of it."""
+
+    def typed(*words: str | Path) -> Ended:
+        capsys.readouterr()
+        code = call(*words)
+        written = capsys.readouterr()
+        return Ended(code, written.out, written.err)
+
+    return typed
+
+
+@pytest.fixture(scope="session")
+def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tokenizer of 800 pieces."""
+    library = Path(sysconfig.get_paths()["stdlib"])
+    folder = tmp_path_factory.mktemp("vocabulary")
+    files = [library / name for name in ("argparse.py", "ast.py")]
+    assert call("tokenizer", "train", *files, "--vocab-size", "800", "--out", folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory, vocabulary: Path) -> Path:
+    """A fresh Gemma 3 of 7 layers with that tokenizer."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    sizes = [word for size in SHAPE for word in ("--set", size)]
+    words = ("new", "gemma-3-270m", *sizes, "--seed", "5", "--dtype", "float32", "--tokenizer", vocabulary)
+    assert call(*words, "--out", folder) == 0
+    return folder

@@ -1,0 +1,122 @@
+"""generate, score and tokenizer, as people type them."""
+
+from __future__ import annotations
+
+import io
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gemwright.lm import load
+
+GREEDY = ("--temperature", "0", "--max-tokens", "8")
+
+
+def type_in(monkeypatch: pytest.MonkeyPatch, text: str | bytes) -> None:
+    data = text.encode() if isinstance(text, str) else text
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
+
+
+def test_generate_writes_the_text_and_nothing_else(cli: Callable, tiny: Path) -> None:
+    ended = cli("generate", "def ", "-m", tiny, *GREEDY)
+    expected = load(tiny).generate("def ", None)
+    assert ended.code == 0 and ended.err == ""
+    assert expected.usage.prompt > 1
+    assert ended.out == cli("generate", "def ", "--model", tiny, *GREEDY, "--json").json["text"] + "\n"
+
+
+def test_a_seed_draws_the_same_text_again(cli: Callable, tiny: Path) -> None:
+    words = ("generate", "def ", "-m", tiny, "--max-tokens", "12")
+    first, again, other = (cli(*words, "--seed", seed).out for seed in ("1", "1", "2"))
+    assert first == again != other
+
+
+def test_a_prompt_may_come_from_stdin(cli: Callable, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    type_in(monkeypatch, "def ")
+    assert cli("generate", "-", "-m", tiny, *GREEDY).out == cli("generate", "def ", "-m", tiny, *GREEDY).out
+
+
+def test_stdin_that_is_no_text_is_refused(cli: Callable, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    type_in(monkeypatch, b"\xff\xfe")
+    ended = cli("generate", "-", "-m", tiny)
+    assert ended.code == 2 and "UTF-8" in ended.err
+
+
+def test_json_holds_ids_usage_and_logprobs(cli: Callable, tiny: Path) -> None:
+    tree = cli("generate", "def ", "-m", tiny, *GREEDY, "--json", "--logprobs", "2").json
+    assert tree["finish_reason"] == "length" and len(tree["ids"]) == 8
+    assert tree["usage"]["completion_tokens"] == 8
+    assert [token["id"] for token in tree["logprobs"]] == tree["ids"]
+    for token in tree["logprobs"]:  # greedy: the drawn token is the likeliest one
+        assert token["top"][0]["id"] == token["id"] and token["top"][0]["logprob"] == token["logprob"]
+
+
+def test_a_stop_string_ends_the_text_before_itself(cli: Callable, tiny: Path) -> None:
+    whole = cli("generate", "def ", "-m", tiny, *GREEDY, "--json").json["text"]
+    stop = whole[3:5]
+    ended = cli("generate", "def ", "-m", tiny, *GREEDY, "--json", "--stop", stop).json
+    assert ended["finish_reason"] == "stop" and ended["text"] == whole[: whole.index(stop)]
+
+
+def test_logprobs_want_json(cli: Callable, tiny: Path) -> None:
+    ended = cli("generate", "def ", "-m", tiny, "--logprobs", "1")
+    assert ended.code == 2 and "--json" in ended.err
+
+
+def test_a_prompt_beyond_the_context_is_refused_with_the_numbers(cli: Callable, tiny: Path) -> None:
+    ended = cli("generate", "def " * 400, "-m", tiny)
+    assert ended.code == 2 and "256" in ended.err and ended.out == ""
+
+
+def test_score_is_the_sum_of_its_tokens(cli: Callable, tiny: Path) -> None:
+    tree = cli("score", "def f(x):", "-m", tiny, "--json").json
+    logprobs = [token["logprob"] for token in tree["tokens"]]
+    assert tree["count"] == len(logprobs)
+    assert tree["logprob"] == pytest.approx(sum(logprobs))
+    assert tree["perplexity"] == pytest.approx(math.exp(-sum(logprobs) / len(logprobs)))
+    assert tree["bits_per_byte"] == pytest.approx(-sum(logprobs) / math.log(2) / len(b"def f(x):"))
+    assert logprobs == pytest.approx(load(tiny).score("def f(x):").logprobs)
+
+
+def test_score_shows_a_row_for_each_token_within_80_columns(cli: Callable, tiny: Path) -> None:
+    shown = cli("score", "def f(x):", "-m", tiny).out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "log p" in shown and "perplexity" in shown
+
+
+def test_a_file_is_scored_in_windows(cli: Callable, tiny: Path, tmp_path: Path) -> None:
+    file = tmp_path / "text.py"
+    file.write_text("def f(x):\n    return x\n" * 30)
+    ended = cli("score", "--file", file, "-m", tiny, "--window", "64", "--stride", "16")
+    assert ended.code == 0 and "perplexity" in ended.out
+    assert len(ended.out.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [("score", "-m", "pocket"), ("score", "text", "--file", "also.txt")])
+def test_score_wants_a_text_or_a_file(cli: Callable, words: tuple[str, ...]) -> None:
+    ended = cli(*words)
+    assert ended.code == 2 and "not both" in ended.err
+
+
+def test_what_is_encoded_decodes_to_itself(cli: Callable, tiny: Path) -> None:
+    text = "def f(x):\n    return 'ß'"
+    ids = cli("tokenizer", "encode", text, "-m", tiny).out.split()
+    assert cli("tokenizer", "decode", *ids, "-m", tiny).out == text + "\n"
+    tree = cli("tokenizer", "encode", text, "-m", tiny, "--json").json
+    assert [str(token["id"]) for token in tree] == ids
+
+
+def test_special_names_are_plain_text_unless_meant(cli: Callable, tiny: Path) -> None:
+    plain = cli("tokenizer", "encode", "<end_of_turn>", "-m", tiny).out.split()
+    meant = cli("tokenizer", "encode", "<end_of_turn>", "-m", tiny, "--special", "--bos").out.split()
+    assert len(plain) > 1 and len(meant) == 2
+    shown = cli("tokenizer", "decode", *meant, "-m", tiny, "--special").out
+    assert shown == "<bos><end_of_turn>\n"
+
+
+def test_ids_outside_the_vocabulary_are_refused(cli: Callable, tiny: Path) -> None:
+    ended = cli("tokenizer", "decode", "800", "-m", tiny)
+    assert ended.code == 2 and "799" in ended.err

@@ -1,0 +1,58 @@
+"""Small awake models of ours, one for each kind of memory. Nothing in them is zero, equal or in harmony by chance."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gemwright.arch.presets import preset
+from gemwright.arch.spec import Model
+from gemwright.nn.decoder import Decoder
+from gemwright.ops.span import span
+
+VOCAB = 60
+WINDOW = 6
+_SIZES: dict[str, Any] = {"width": 24, "heads": 4, "head_dim": 8, "hidden": 40, "vocab": VOCAB}
+SPECS: dict[str, Model] = {
+    "global": preset("gemma-2b", depth=2, **_SIZES),
+    "capped": preset("gemma-2-2b", depth=4, window=WINDOW, kv_heads=2, query_scalar=12.0, **_SIZES),
+    "local": preset("gemma-3-1b", depth=7, window=WINDOW, kv_heads=2, query_scalar=12.0, **_SIZES),
+    "recurrent": preset("recurrentgemma-2b", depth=4, window=WINDOW, recurrent_width=32, gate_blocks=4, **_SIZES),
+}
+NAMES = tuple(SPECS)
+
+
+@cache
+def model(name: str, dtype: torch.dtype = torch.float32) -> Decoder:
+    """The awake model of that name; the same weights in every dtype."""
+    return awake(SPECS[name], dtype)
+
+
+def awake(spec: Model, dtype: torch.dtype = torch.float32) -> Decoder:
+    """A model with every parameter drawn from one seed."""
+    generator = torch.Generator().manual_seed(7)
+    decoder = Decoder(spec)
+    with torch.no_grad():
+        for name, parameter in decoder.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if name.endswith("a_param"):
+                parameter.copy_(noise - 3)
+            elif parameter.dim() == 1 or name.endswith("bias"):
+                parameter.copy_(0.4 * noise)
+            else:
+                parameter.copy_(1.5 * noise / parameter.shape[1] ** 0.5)
+    return decoder.to(dtype).eval()
+
+
+def text(seed: int, tokens: int) -> Tensor:
+    """int64 `[tokens]`."""
+    return torch.randint(VOCAB, (tokens,), generator=torch.Generator().manual_seed(seed))
+
+
+def logits(decoder: Decoder, *texts: Tensor) -> Tensor:
+    """One pass over packed texts without memory → `[N, V]`."""
+    with torch.no_grad():
+        return decoder(torch.cat(texts), span([len(t) for t in texts]), use=lambda hidden, head: head.logits(hidden))

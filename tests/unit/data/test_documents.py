@@ -1,0 +1,92 @@
+"""Texts are streamed as documents, whole, in order, and every bad file is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gemwright.data import documents
+from gemwright.data.documents import Document, digest, held_out, read
+from gemwright.errors import UserError
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+def test_a_folder_is_read_in_sorted_order_without_hidden_and_foreign_files(tmp_path: Path) -> None:
+    for name in ("b.txt", "a/z.md", "a/.hidden.txt", ".git/x.txt", "picture.png"):
+        _write(tmp_path / name, name)
+    assert [document.name for document in read([tmp_path])] == ["a/z.md", "b.txt"]
+
+
+def test_json_lines_give_a_document_each_and_blank_lines_none(tmp_path: Path) -> None:
+    path = _write(tmp_path / "x.jsonl", '{"body": "one\\n"}\n\n{"body": "two"}')
+    found = list(read([path], field="body"))
+    assert [(document.name, document.text) for document in found] == [("x.jsonl#1", "one\n"), ("x.jsonl#3", "two")]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("{", "line 2: not JSON"), ('["x"]', "no object"), ('{"other": 1}', "it has 'other'"), ('{"text": 3}', "no text")],
+)
+def test_a_bad_json_line_is_named(tmp_path: Path, line: str, said: str) -> None:
+    path = _write(tmp_path / "x.jsonl", '{"text": "fine"}\n' + line + "\n")
+    with pytest.raises(UserError) as caught:
+        list(read([path]))
+    assert said in str(caught.value) and "x.jsonl" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.jsonl"])
+def test_bytes_that_are_no_utf8_are_refused_with_the_files_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"caf\xe9\n")
+    with pytest.raises(UserError, match=f"{name} is not UTF-8"):
+        list(read([tmp_path / name]))
+
+
+def test_a_path_that_is_not_there_and_a_folder_without_text_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no file or folder"):
+        list(read([tmp_path / "absent.txt"]))
+    with pytest.raises(UserError, match="holds no text"):
+        list(read([tmp_path]))
+
+
+def test_a_long_file_comes_in_parts_cut_at_lines_that_join_to_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "PART", 100)
+    text = "".join(f"line {number}\n" for number in range(50)) + "x" * 250 + "\nend\r\nof it"
+    parts = list(read([_write(tmp_path / "long.txt", text)]))
+    assert "".join(part.text for part in parts) == text
+    assert all(len(part.text) <= 100 for part in parts) and len(parts) > 5
+    assert parts[0].text.endswith("\n") and {part.key for part in parts} == {"long.txt"}
+
+
+def test_an_empty_file_gives_no_document(tmp_path: Path) -> None:
+    assert list(read([_write(tmp_path / "empty.txt", "")])) == []
+
+
+def test_the_held_out_share_is_about_as_large_as_asked_and_follows_the_key_alone() -> None:
+    keys = [f"key {number}" for number in range(4000)]
+    chosen = {key for key in keys if held_out(Document(name="n", key=key, text="t"), 0.1)}
+    assert 320 < len(chosen) < 480
+    assert chosen == {key for key in keys if held_out(Document(name=key, key=key, text="other"), 0.1)}
+    assert not any(held_out(Document(name="n", key=key, text="t"), 0.0) for key in keys)
+
+
+def test_the_digest_sees_every_text_and_the_borders_between_texts() -> None:
+    def of(*texts: str) -> str:
+        return digest(Document(name="n", key="k", text=text) for text in texts)
+
+    assert len({of("ab", "c"), of("a", "bc"), of("abc"), of("c", "ab")}) == 4
+    assert of("ab", "c") == of("ab", "c")
+
+
+def test_a_surrogate_in_json_is_text_like_any_other(tmp_path: Path) -> None:
+    path = _write(tmp_path / "x.jsonl", json.dumps({"text": "\ud800"}) + "\n")
+    (document,) = read([path])
+    assert digest([document]) and not held_out(document, 0.0)

@@ -1,0 +1,53 @@
+"""A run small enough to be trained in a second."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gemwright.arch.presets import preset
+from gemwright.text.tokenizer import Tokenizer
+from gemwright.train.optim import Optim
+from gemwright.train.run import Data, Run, Step, Watch
+from gemwright.train.schedule import Schedule
+
+WORDS = ("the hen and the otter", "an inn on the den", "in and on", "the ring", "thin air and the rest of it")
+
+
+def small_run(out: Path, tokenizer: Path, text: Path, **changes: Any) -> Run:
+    """Two layers of Gemma 3, eight steps of two rows."""
+    model = preset(
+        "gemma-3-1b", width=16, depth=2, heads=2, head_dim=8, hidden=24, vocab=320, window=4, pattern=2, context=64
+    )
+    run = Run(
+        name="small",
+        model=model,
+        tokenizer=tokenizer,
+        data=Data(sources=(str(text),), field="text", held_out=0.25, row=32),
+        step=Step(tokens=64, micro=32),
+        optim=Optim(rate=1e-2, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
+        schedule=Schedule(kind="cosine", warmup=2, floor=0.1),
+        steps=6,
+        seed=5,
+        compute="float32",
+        watch=Watch(log=1, evaluate=3, checkpoint=2, keep=2),
+        out=out,
+    )
+    return dataclasses.replace(run, **changes)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, tokenizer: Tokenizer, one_thread: None) -> Callable[..., Run]:
+    """`make_run("name", steps=3)`: a small run in its own folder, on texts that all of them share."""
+    text = tmp_path / "text.jsonl"
+    lines = [f'{{"text": "{word} {number}"}}' for number in range(8) for word in WORDS]
+    text.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def make(name: str = "run", **changes: Any) -> Run:
+        return small_run(tmp_path / name, tokenizer.source.parent, text, **changes)
+
+    return make

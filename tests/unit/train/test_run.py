@@ -1,0 +1,82 @@
+"""A run's fields are set by name and type, and a mistake names the field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gemwright.errors import UserError
+from gemwright.train.run import Run, changed, check, facts, override, settable
+
+
+def test_values_are_read_by_the_type_of_their_field(make_run: Callable[..., Run]) -> None:
+    settings = ["optim.rate=3e-4", "steps=1e3", "step.tokens=1_024", "schedule.kind=linear", "data.sources=a.txt, b"]
+    run = override(make_run(), [*settings, "out=/tmp/x", "compute=bfloat16"])
+    assert (run.optim.rate, run.steps, run.step.tokens, run.schedule.kind) == (3e-4, 1000, 1024, "linear")
+    assert (run.data.sources, run.out, run.compute) == (("a.txt", "b"), Path("/tmp/x"), "bfloat16")
+    assert isinstance(run.steps, int)
+
+
+def test_nothing_else_changes(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    assert changed(override(run, ["optim.clip=2"]), facts(run)) == ["optim.clip was 1.0 and is 2.0"]
+    assert override(run, []) == run
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("optim.rat=1", "did you mean optim.rate"),
+        ("nothing=1", "fields: "),
+        ("model=gemma", "no field 'model'"),
+        ("optim=1", "no field 'optim'"),
+        ("optim.rate", "sets nothing"),
+        ("optim.rate=fast", "it is a number"),
+        ("optim.rate=nan", "it is a number"),
+        ("optim.rate=-1", "optim.rate cannot be -1"),
+        ("steps=2.5", "it is a whole number"),
+        ("steps=1e999", "it is a whole number"),
+        ("steps=0", "steps cannot be 0"),
+        ("schedule.kind=square", "one of cosine, linear, constant"),
+        ("schedule.warmup=6", "less than steps (6)"),
+        ("data.held_out=1", "data.held_out cannot be 1"),
+        ("data.row=65", "context (64)"),
+        ("step.micro=31", "at least a row (32)"),
+        ("step.micro=128", "at most a step (64)"),
+        ("data.sources=", "data.sources cannot be"),
+    ],
+)
+def test_a_mistake_is_named(make_run: Callable[..., Run], setting: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        override(make_run(), [setting])
+    assert said in str(caught.value)
+
+
+def test_every_settable_field_takes_its_own_value(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    assert "optim.rate" in settable() and not any(name.startswith("model") for name in settable())
+    for name in settable():
+        value = facts(run)
+        for part in name.split("."):
+            value = value[part]
+        text = ",".join(value) if isinstance(value, list) else str(value)
+        assert override(run, [f"{name}={text}"]) == run
+
+
+def test_a_run_survives_json_and_folders_and_watching_do_not_decide_it(make_run: Callable[..., Run]) -> None:
+    run = make_run("one")
+    told = json.loads(json.dumps(facts(run)))
+    assert changed(run, told) == []
+    assert changed(override(make_run("two"), ["watch.log=7"]), told) == []
+    assert changed(override(run, ["seed=9", "data.row=16"]), told) == [
+        "data.row was 32 and is 16",
+        "seed was 5 and is 9",
+    ]
+
+
+def test_a_fit_run_is_returned_as_it_is(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    assert check(run) is run
