@@ -1,4 +1,4 @@
-"""What every test shares: two threads, fixed seeds, the hypothesis profiles, `--gemma DIR` and the soak marker."""
+"""What every test shares: one thread, fixed seeds, the hypothesis profiles, `--gemma DIR` and the soak marker."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     chosen = "soak" if SOAK else "ci" if os.environ.get("CI") else "default"
     hypothesis.settings.load_profile(chosen)
-    # More threads than this would hide slowness here that a small machine shows, and change the order of sums.
-    torch.set_num_threads(min(2, torch.get_num_threads()))
+    # The models of the tests are tiny: a second thread only waits, for long on a busy machine.
+    torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

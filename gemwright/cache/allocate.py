@@ -128,7 +128,7 @@ class Cache:
         length = handle.length - count
         if count < 0 or length < 0:
             raise ValueError(f"cannot take back {count} of {handle.length} tokens")
-        if self._forgets and length > 0 and handle.high - length > self.slack:
+        if self._forgets and length > 0 and (count > self.slack or handle.high - length > self.slack + 1):
             raise ValueError(f"cannot take back {count} tokens, the slack is {self.slack}; replay from a snapshot")
         handle.length = length
         if length == 0:

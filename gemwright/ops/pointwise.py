@@ -18,7 +18,14 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     Checkpoints store the weight centred on 0. All of it is done in float32 and cast once, at the end: casting before
     the product, or adding 1 in bfloat16, loses bits of the weight. x `[..., D]`, weight `[D]` → `[..., D]`, dtype of x.
     """
-    return F.rms_norm(wide(x), weight.shape, 1 + wide(weight), epsilon).to(x.dtype)
+    full, gain = wide(x), 1 + wide(weight)
+    squares = torch.linalg.vector_norm(full, dim=-1, keepdim=True).square()
+    factor = torch.rsqrt(squares / x.shape[-1] + epsilon)
+    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+        return (full * factor * gain).to(x.dtype)
+    # In place where `full` is a copy of ours: fresh memory for every step would cost more than the arithmetic.
+    scaled = full * factor if full is x else full.mul_(factor)
+    return scaled.mul_(gain).to(x.dtype)
 
 
 def soft_cap(x: Tensor, cap: float | None) -> Tensor:

@@ -76,7 +76,7 @@ def pocket(out: str | Path) -> Run:
         step=Step(tokens=4096, micro=4096),
         optim=Optim(rate=2e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
         schedule=Schedule(kind="cosine", warmup=100, floor=0.05),
-        steps=2000,
+        steps=1500,
         seed=1,
         compute="float32",
         watch=Watch(log=10, evaluate=250, checkpoint=250, keep=2),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from gemwright.cli.main import main
 
@@ -39,7 +40,9 @@ def call(*words: str | Path) -> int:
 
 @pytest.fixture(autouse=True)
 def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eighty columns without colours, no network, and the process's own way of showing warnings afterwards."""
+    """Eighty columns without colours, no network, one thread (the models are tiny), and the process's own way of
+    showing warnings afterwards."""
+    torch.set_num_threads(1)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., object])
 # Of the standard deviation of the compared values. `test_bounds.py` measures the noise between two honest references,
 # float32 and float64, and holds these bounds to it.
 LOGITS = 4e-5
-VALUES = 5e-6
+VALUES = 1e-5
 GRADIENTS = 2e-5
 
 

@@ -6,15 +6,17 @@ windows long, the models are two layer periods deep or more.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 
 import awake
 import mutations
 import passes
 import pytest
-import torch
 from pairs import TOLERANCE, Pair, Pairs, difference
 from torch import Tensor
+
+from gemwright.arch.presets import preset
 
 SLACK = 4  # tokens: steps of up to SLACK + 1 and longer ones go different ways through a local layer's memory
 
@@ -91,10 +93,19 @@ def test_the_spec_is_read_from_the_config(pairs: Pairs) -> None:
 
 
 def test_griffins_other_window_sees_one_key_more(pairs: Pairs) -> None:
-    """transformers lets a token see W keys, DeepMind's code W + 1: the spec says which, and no other text differs."""
+    """transformers lets a token see W keys, DeepMind's code W + 1. The spec says which; the second reading is the first
+    with a window one wider."""
     pair = pairs("recurrentgemma")
     ids, logits = pair.text(0)
+    assert [preset("recurrentgemma-2b", window_edge=edge).layers[2].mixer.window for edge in ("inside", "beyond")] == [
+        2048,
+        2049,
+    ]
     beyond = mutations.mutated(mutations.wider(1)(pair.spec), dict(pair.ours.state_dict()))
-    out = passes.packed(beyond, [ids])[0]
-    assert torch.equal(out[: awake.WINDOW], passes.packed(pair.ours, [ids])[0][: awake.WINDOW])
-    assert difference(out[awake.WINDOW : awake.WINDOW + 1], logits[awake.WINDOW : awake.WINDOW + 1]) > 100 * TOLERANCE
+    theirs = copy.deepcopy(pair.theirs)
+    theirs.config.attention_window_size += 1
+    wider = awake.oracle(theirs, ids)
+    assert difference(wider[: awake.WINDOW], logits[: awake.WINDOW]) <= TOLERANCE
+    assert difference(wider[awake.WINDOW :], logits[awake.WINDOW :]) >= 100 * TOLERANCE
+    assert difference(passes.packed(beyond, [ids])[0], wider) <= TOLERANCE
+    assert difference(passes.stepped(beyond, [ids], [[1]] * N, SLACK)[0], wider) <= TOLERANCE

@@ -62,29 +62,12 @@ def test_gemma_1_is_global_throughout(name: str, depth: int) -> None:
     assert preset(name).kinds == ("global",) * depth
 
 
-@pytest.mark.parametrize(("name", "depth", "attention"), [("recurrentgemma-2b", 26, 8), ("recurrentgemma-9b", 38, 12)])
-def test_every_third_layer_of_recurrentgemma_attends_and_the_last_two_recur(
-    name: str, depth: int, attention: int
-) -> None:
-    kinds = preset(name).kinds
-    assert [index for index, kind in enumerate(kinds) if kind == "local"] == list(range(2, depth, 3))
-    assert kinds.count("local") == attention and kinds[-2:] == ("recurrent", "recurrent")
-
-
 @pytest.mark.parametrize(
     ("name", "window"),
     [("gemma-3-270m", 512), ("gemma-3-1b", 512), ("gemma-3-4b", 1024), ("gemma-3-27b", 1024), ("gemma-2-9b", 4096)],
 )
 def test_local_windows(name: str, window: int) -> None:
     assert {mixer.window for mixer in attentions(name)} == {None, window}
-
-
-def test_both_readings_of_recurrentgemmas_window() -> None:
-    inside, beyond = preset("recurrentgemma-2b"), preset("recurrentgemma-2b", window_edge="beyond")
-    windows = [
-        {layer.mixer.window for layer in spec.layers if isinstance(layer.mixer, Attention)} for spec in (inside, beyond)
-    ]
-    assert windows == [{2048}, {2049}]
 
 
 @pytest.mark.parametrize(("name", "scalar"), [("gemma-2-27b", 144), ("gemma-3-27b", 168), ("gemma-3-4b", 256)])
@@ -107,10 +90,6 @@ def test_only_gemma_2_caps_its_scores_and_only_gemma_3_norms_its_queries() -> No
 def test_only_global_layers_from_4b_up_stretch_positions(name: str, factor: float) -> None:
     ropes = {(mixer.window is None, mixer.rope.base, mixer.rope.factor) for mixer in attentions(name)}
     assert ropes == {(True, 1_000_000.0, factor), (False, 10_000.0, 1.0)}
-
-
-def test_recurrentgemma_turns_half_of_each_head() -> None:
-    assert {(mixer.rope.channels, mixer.head_dim) for mixer in attentions("recurrentgemma-2b")} == {(128, 256)}
 
 
 @pytest.mark.parametrize(

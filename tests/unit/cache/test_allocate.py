@@ -50,7 +50,7 @@ def test_one_step_beyond_the_slack_raises(make, name: str) -> None:
         runner.cache.rollback(handle, 4)
     runner.cache.rollback(handle, 2)
     with pytest.raises(ValueError, match="slack is 3"):
-        runner.cache.rollback(handle, 2)
+        runner.cache.rollback(handle, 3)
     runner.cache.rollback(handle, 1)
     assert runner.agrees(runner.feed([handle], [5])[0], 27)
 
