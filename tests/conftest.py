@@ -11,6 +11,10 @@ import hypothesis
 import numpy
 import pytest
 import torch
+from jaxtyping import install_import_hook
+
+# From here on every call of these packages is checked against the shapes that its annotations state.
+install_import_hook(["gemwright.ops", "gemwright.nn", "gemwright.cache"], "beartype.beartype")
 
 SOAK = os.environ.get("GEMWRIGHT_SOAK", "") not in ("", "0")
 SOAK_FACTOR = 50  # a soak draws this many times the examples of an ordinary run

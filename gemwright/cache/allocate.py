@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from gemwright.arch.spec import Attention, Model, Recurrent
@@ -194,17 +195,24 @@ class Step:
     handles: tuple[Handle, ...]
     where: dict[int, tuple[Any, int]]
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, mixer: Attention) -> Tensor:
+    def attend(
+        self,
+        layer: int,
+        query: Float[Tensor, "N H K"],
+        key: Float[Tensor, "N G K"],
+        value: Float[Tensor, "N G K"],
+        mixer: Attention,
+    ) -> Float[Tensor, "N H K"]:
         """Remember new keys and values, attend over all that the layer sees. `[N, H, K]`, `[N, G, K]` → `[N, H, K]`."""
         step, row = self.where[layer]
         return step.attend(row, query, key, value, mixer.scale, mixer.cap)
 
-    def read(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+    def read(self, layer: int) -> tuple[Float[Tensor, "D R"], Float[Tensor, "D T R"], Int64[Tensor, " D"]]:
         """A recurrent layer's states `[D, R]`, last convolution inputs `[D, T - 1, R]`, and first rows int64 `[D]`."""
         step, row = self.where[layer]
         return *step.read(row), step.starts
 
-    def write(self, layer: int, states: Tensor, inputs: Tensor) -> None:
+    def write(self, layer: int, states: Float[Tensor, "N R"], inputs: Float[Tensor, "N R"]) -> None:
         """Remember a recurrent layer's new states and convolution inputs, `[N, R]` each."""
         step, row = self.where[layer]
         step.write(row, states, inputs)

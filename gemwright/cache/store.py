@@ -8,7 +8,7 @@ and copy on write; layers never know whose memory they write.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -36,6 +36,7 @@ class Handle:
     freed: bool = field(default=False)
 
 
+@runtime_checkable
 class Store(Protocol):
     """The memory of all layers of one kind. `place` is what `open` gave; only the store looks inside."""
 

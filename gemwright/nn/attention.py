@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemwright.arch.spec import Attention, Rope
@@ -26,7 +27,9 @@ class AttentionMixer(nn.Module):
             self.query_norm = RMSNorm(spec.head_dim, epsilon)
             self.key_norm = RMSNorm(spec.head_dim, epsilon)
 
-    def forward(self, x: Tensor, span: Span, angles: dict[Rope, Angles], memory: Step | None, layer: int) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "N D"], span: Span, angles: dict[Rope, Angles], memory: Step | None, layer: int
+    ) -> Float[Tensor, "N D"]:
         """`[N, D]` → `[N, D]`; `layer` is this layer's number, by which the memory knows it."""
         spec = self.spec
         query = self.query(x).unflatten(-1, (spec.heads, spec.head_dim))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemwright.arch.spec import Attention, Layer, Rope
@@ -31,7 +32,9 @@ class Block(nn.Module):
             self.mixer_post_norm = RMSNorm(width, epsilon)
             self.mlp_post_norm = RMSNorm(width, epsilon)
 
-    def forward(self, x: Tensor, span: Span, angles: dict[Rope, Angles], memory: Step | None, layer: int) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "N D"], span: Span, angles: dict[Rope, Angles], memory: Step | None, layer: int
+    ) -> Float[Tensor, "N D"]:
         """`[N, D]` → `[N, D]`."""
         mixed = self.mixer(self.mixer_norm(x), span, angles, memory, layer)
         x = x + (self.mixer_post_norm(mixed) if self.spec.post_norms else mixed)

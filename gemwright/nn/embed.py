@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from gemwright.arch.spec import Model
@@ -22,10 +23,10 @@ class Embedding(nn.Module):
         rounded = torch.bfloat16 if self.rounding == "bfloat16" else dtype
         return torch.tensor(self.scale, dtype=torch.float64).to(rounded).item()
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Int64[Tensor, " N"]) -> Float[Tensor, "N D"]:
         """int64 `[N]` → `[N, D]`."""
         return F.embedding(ids, self.weight) * self.rounded_scale(self.weight.dtype)
 
-    def scores(self, hidden: Tensor) -> Tensor:
+    def scores(self, hidden: Float[Tensor, "M D"]) -> Float[Tensor, "M V"]:
         """`[M, D]` → `[M, V]`, one product with the table; unscaled, uncapped."""
         return F.linear(hidden, self.weight)

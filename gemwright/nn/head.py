@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -25,21 +26,23 @@ class Head:
     def __init__(self, embed: Embedding, cap: float | None) -> None:
         self._embed, self._cap = embed, cap
 
-    def logits(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Float[Tensor, "M D"]) -> Float[Tensor, "M V"]:
         """`[M, D]` → float32 `[M, V]`, capped."""
         return soft_cap(wide(self._embed.scores(hidden)), self._cap)
 
     def _rows(self) -> int:
         return max(1, _CHUNK_BYTES // (4 * self._embed.weight.shape[0]))
 
-    def log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def log_probs(self, hidden: Float[Tensor, "M D"], targets: Int64[Tensor, " M"]) -> Float[Tensor, " M"]:
         """The log-probability of each row's target. hidden `[M, D]`, targets int64 `[M]` → float32 `[M]`."""
         if hidden.shape[0] <= self._rows():  # one chunk may stay in memory for its gradient
             return self._log_probs(hidden, targets)
         parts = zip(hidden.split(self._rows()), targets.split(self._rows()), strict=True)
         return torch.cat([self._recomputed(self._log_probs, *part) for part in parts])
 
-    def cross_entropy(self, hidden: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    def cross_entropy(
+        self, hidden: Float[Tensor, "M D"], targets: Int64[Tensor, " M"], weight: Float[Tensor, " M"]
+    ) -> Float[Tensor, ""]:
         """`-Σ weight · log p(target)`, a float32 scalar: a sum, for only the training loop divides.
 
         hidden `[M, D]`, targets int64 `[M]`, weight float32 `[M]`. Rows of weight 0 are dropped before the product;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemwright.arch.spec import Mlp
@@ -17,6 +18,6 @@ class GatedMlp(nn.Module):
         self.up = nn.Linear(width, spec.hidden, bias=spec.bias)
         self.down = nn.Linear(spec.hidden, width, bias=spec.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         """`[N, D]` → `[N, D]`."""
         return self.down(geglu(self.gate(x), self.up(x)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemwright.ops.pointwise import rms_norm
@@ -16,6 +17,6 @@ class RMSNorm(nn.Module):
         self.epsilon = epsilon
         self.weight = nn.Parameter(torch.empty(width))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
         """`[..., width]` → the same shape and dtype."""
         return rms_norm(x, self.weight, self.epsilon)

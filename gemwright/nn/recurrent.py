@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 
 from gemwright.arch.spec import Recurrent, Rope
@@ -22,7 +23,7 @@ class BlockLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(blocks, width // blocks, width // blocks))
         self.bias = nn.Parameter(torch.empty(blocks, width // blocks))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "N R"]) -> Float[Tensor, "N R"]:
         """`[N, R]` → `[N, R]`."""
         return block_linear(x, self.weight, self.bias)
 
@@ -36,7 +37,12 @@ class RgLru(nn.Module):
         self.input_gate = BlockLinear(spec.width, spec.blocks)
         self.a_gate = BlockLinear(spec.width, spec.blocks)
 
-    def forward(self, u: Tensor, position: Tensor, memory: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(
+        self,
+        u: Float[Tensor, "N R"],
+        position: Int[Tensor, " N"],
+        memory: tuple[Float[Tensor, "D R"], Int64[Tensor, " D"]] | None,
+    ) -> Float[Tensor, "N R"]:
         """u `[N, R]`, position int32 `[N]`, memory: states `[D, R]` and first rows `[D]` → states, float32 `[N, R]`."""
         a, x = gated_input(u, self.a_gate(u), self.input_gate(u), self.a_param, position == 0)
         if memory is not None:
@@ -52,7 +58,7 @@ class Conv(nn.Module):
         self.weight = nn.Parameter(torch.empty(width, 1, taps))
         self.bias = nn.Parameter(torch.empty(width))
 
-    def forward(self, x: Tensor, span: Span, tail: Tensor | None) -> Tensor:
+    def forward(self, x: Float[Tensor, "N R"], span: Span, tail: Float[Tensor, "D T R"] | None) -> Float[Tensor, "N R"]:
         """x `[N, R]`, tail `[D, taps - 1, R]` (None: no document has a past) → `[N, R]`."""
         if tail is None:
             tail = x.new_zeros(len(span.plan.lengths), self.weight.shape[-1] - 1, x.shape[-1])
@@ -72,7 +78,9 @@ class RecurrentMixer(nn.Module):
         self.conv = Conv(spec.width, spec.conv)
         self.rg_lru = RgLru(spec)
 
-    def forward(self, x: Tensor, span: Span, angles: dict[Rope, Angles], memory: Step | None, layer: int) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "N D"], span: Span, angles: dict[Rope, Angles], memory: Step | None, layer: int
+    ) -> Float[Tensor, "N D"]:
         """`[N, D]` → `[N, D]`; `layer` is this layer's number, by which the memory knows it. Angles are not used."""
         inputs = self.linear_x(x)
         state, tail, starts = (None, None, None) if memory is None else memory.read(layer)

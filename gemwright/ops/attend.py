@@ -11,6 +11,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -21,7 +22,15 @@ _CAPPED_ROWS = 256  # queries scored at a time where there is a soft cap: bounds
 _LEAST_BLOCK = 64
 
 
-def attend_eager(query: Tensor, key: Tensor, value: Tensor, seen: Tensor, *, scale: float, cap: float | None) -> Tensor:
+def attend_eager(
+    query: Float[Tensor, "C H K"],
+    key: Float[Tensor, "S G K"],
+    value: Float[Tensor, "S G K"],
+    seen: Bool[Tensor, "C S"],
+    *,
+    scale: float,
+    cap: float | None,
+) -> Float[Tensor, "C H K"]:
     """The reference. `seen` bool `[C, S]`, at least one key for each query → `[C, H, K]`.
 
     Scale, then cap, then mask (a cap after the mask would bring hidden keys back), then a float32 softmax.
@@ -35,8 +44,15 @@ def attend_eager(query: Tensor, key: Tensor, value: Tensor, seen: Tensor, *, sca
 
 
 def attend_documents(
-    query: Tensor, key: Tensor, value: Tensor, span: Span, *, window: int | None, scale: float, cap: float | None
-) -> Tensor:
+    query: Float[Tensor, "N H K"],
+    key: Float[Tensor, "N G K"],
+    value: Float[Tensor, "N G K"],
+    span: Span,
+    *,
+    window: int | None,
+    scale: float,
+    cap: float | None,
+) -> Float[Tensor, "N H K"]:
     """Whole documents, none with a past: each attends within itself. `[N, H, K]`, `[N, G, K]` → `[N, H, K]`."""
     lengths = list(span.plan.lengths)
     if len(lengths) == 1:
@@ -46,8 +62,14 @@ def attend_documents(
 
 
 def attend_tail(
-    query: Tensor, key: Tensor, value: Tensor, *, window: int | None, scale: float, cap: float | None
-) -> Tensor:
+    query: Float[Tensor, "C H K"],
+    key: Float[Tensor, "S G K"],
+    value: Float[Tensor, "S G K"],
+    *,
+    window: int | None,
+    scale: float,
+    cap: float | None,
+) -> Float[Tensor, "C H K"]:
     """One document of S tokens, the last C of which ask. query `[C, H, K]`, key, value `[S, G, K]` → `[C, H, K]`."""
     asked, kept = query.shape[0], key.shape[0]
     if window is not None and kept > asked + window - 1:
@@ -69,8 +91,14 @@ def attend_tail(
 
 
 def attend_rows(
-    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, scale: float, cap: float | None
-) -> Tensor:
+    query: Float[Tensor, "B C H K"],
+    key: Float[Tensor, "B S G K"],
+    value: Float[Tensor, "B S G K"],
+    bias: Float[Tensor, "B C S"] | None,
+    *,
+    scale: float,
+    cap: float | None,
+) -> Float[Tensor, "B C H K"]:
     """Decoding: B sequences with the same number C of new tokens each, the heads of a group folded into queries.
 
     query `[B, C, H, K]`, key, value `[B, S, G, K]` (any strides), bias `[B, C, S]`: 0 where seen, -inf where not
@@ -196,7 +224,7 @@ def _capped_block(query: Tensor, key: Tensor, value: Tensor, window: int | None,
     return out.unflatten(1, (-1, asked)).permute(2, 0, 1, 3).flatten(1, 2)
 
 
-def visible_within(span: Span, window: int | None) -> Tensor:
+def visible_within(span: Span, window: int | None) -> Bool[Tensor, "N N"]:
     """The eager mask of a step without memory: bool `[N, N]`."""
     tokens = span.tensors.tokens
     query = Tokens(position=tokens.position[:, None], document=tokens.document[:, None], image=tokens.image[:, None])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 
-def with_past(x: Tensor, document: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
+def with_past(
+    x: Float[Tensor, "N R"], document: Int[Tensor, " N"], tail: Float[Tensor, "D T R"]
+) -> tuple[Float[Tensor, "M R"], Int64[Tensor, " N"]]:
     """Every document's rows behind the inputs that it left off with.
 
     x `[N, R]`, document int `[N]`, tail `[D, T - 1, R]` → rows `[N + D (T - 1), R]`, and `index` int64 `[N]`: where
@@ -22,7 +25,9 @@ def with_past(x: Tensor, document: Tensor, tail: Tensor) -> tuple[Tensor, Tensor
     return rows.index_copy(0, (~own).nonzero().squeeze(1), tail.reshape(-1, width)), index
 
 
-def causal_conv(rows: Tensor, index: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def causal_conv(
+    rows: Float[Tensor, "M R"], index: Int64[Tensor, " N"], weight: Float[Tensor, "R 1 T"], bias: Float[Tensor, " R"]
+) -> Float[Tensor, "N R"]:
     """`y_t = bias + Σ_s weight[T - 1 - s] x_{t - s}`: the last tap multiplies the current token.
 
     rows, index from `with_past`; weight `[R, 1, T]`, bias `[R]` → `[N, R]`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -12,7 +13,7 @@ def wide(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+def rms_norm(x: Float[Tensor, "*N D"], weight: Float[Tensor, " D"], epsilon: float) -> Float[Tensor, "*N D"]:
     """`x / sqrt(mean(x²) + epsilon) * (1 + weight)` over the last dimension.
 
     Checkpoints store the weight centred on 0. All of it is done in float32 and cast once, at the end: casting before
@@ -28,11 +29,11 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     return scaled.mul_(gain).to(x.dtype)
 
 
-def soft_cap(x: Tensor, cap: float | None) -> Tensor:
+def soft_cap(x: Float[Tensor, "*N"], cap: float | None) -> Float[Tensor, "*N"]:
     """`cap * tanh(x / cap)`; `x` itself where there is no cap."""
     return x if cap is None else torch.tanh(x / cap) * cap
 
 
-def geglu(gate: Tensor, up: Tensor) -> Tensor:
+def geglu(gate: Float[Tensor, "*N F"], up: Float[Tensor, "*N F"]) -> Float[Tensor, "*N F"]:
     """`gelu(gate) * up` with the tanh form of gelu, which every Gemma was trained with. Both `[..., F]`."""
     return F.gelu(gate, approximate="tanh") * up

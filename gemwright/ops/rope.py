@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gemwright.arch.spec import Rope
 from gemwright.ops.pointwise import wide
 
-Angles = tuple[Tensor, Tensor]
+Angles = tuple[Float[Tensor, "N P"], Float[Tensor, "N P"]]
 
 
-def inverse_frequencies(rope: Rope, device: torch.device | str = "cpu") -> Tensor:
+def inverse_frequencies(rope: Rope, device: torch.device | str = "cpu") -> Float[Tensor, " P"]:
     """`base ** (-2 i / channels) / factor` for each pair i: float32 `[channels / 2]`."""
     exponent = torch.arange(0, rope.channels, 2, dtype=torch.float32, device=device) / rope.channels
     return 1.0 / (rope.base**exponent) / rope.factor
 
 
-def rope_angles(position: Tensor, rope: Rope) -> Angles:
+def rope_angles(position: Int[Tensor, " N"], rope: Rope) -> Angles:
     """Cosines and sines of every position: two float32 `[N, channels / 2]`.
 
     Positions are whole numbers multiplied in float32: in bfloat16 they would be wrong from 257 on.
@@ -26,7 +27,7 @@ def rope_angles(position: Tensor, rope: Rope) -> Angles:
     return angle.cos(), angle.sin()
 
 
-def rotate(x: Tensor, angles: Angles) -> Tensor:
+def rotate(x: Float[Tensor, "N H K"], angles: Angles) -> Float[Tensor, "N H K"]:
     """Turn the leading channels of each head by its token's angles; the others pass.
 
     x `[N, H, K]` → `[N, H, K]` in x's dtype; the products are float32.

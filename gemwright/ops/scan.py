@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from gemwright.ops.pointwise import wide
@@ -40,7 +41,9 @@ def bounded_sqrt(x: Tensor) -> Tensor:
     return out
 
 
-def block_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def block_linear(
+    x: Float[Tensor, "N R"], weight: Float[Tensor, "B W W"], bias: Float[Tensor, "B W"]
+) -> Float[Tensor, "N R"]:
     """A block-diagonal product. x `[N, R]`, weight `[B, R/B, R/B]` (inputs first), bias `[B, R/B]` → `[N, R]`."""
     blocks, size, _ = weight.shape
     rows = x.view(-1, blocks, size).transpose(0, 1)
@@ -48,8 +51,12 @@ def block_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def gated_input(
-    u: Tensor, recurrence: Tensor, input_gate: Tensor, a_param: Tensor, reset: Tensor
-) -> tuple[Tensor, Tensor]:
+    u: Float[Tensor, "N R"],
+    recurrence: Float[Tensor, "N R"],
+    input_gate: Float[Tensor, "N R"],
+    a_param: Float[Tensor, " R"],
+    reset: Bool[Tensor, " N"],
+) -> tuple[Float[Tensor, "N R"], Float[Tensor, "N R"]]:
     """The decay `a` and the input `x` of the recurrence, float32 `[N, R]` each.
 
     With r, i = sigmoid of the two gates: `log a = -8 softplus(a_param) r`, `x = sqrt(1 - a²) i u`. The square a² is
@@ -63,7 +70,7 @@ def gated_input(
     return a, torch.where(reset, 1.0, root) * torch.sigmoid(wide(input_gate)) * wide(u)
 
 
-def scan_loop(a: Tensor, x: Tensor) -> Tensor:
+def scan_loop(a: Float[Tensor, "N R"], x: Float[Tensor, "N R"]) -> Float[Tensor, "N R"]:
     """The reference: one row after the other. a, x `[N, R]` → h `[N, R]`."""
     rows, state = [], torch.zeros_like(x[0])
     for decay, value in zip(a, x, strict=True):
@@ -115,14 +122,16 @@ class _Scan(torch.autograd.Function):
         return into_x * earlier, into_x
 
 
-def scan(a: Tensor, x: Tensor) -> Tensor:
+def scan(a: Float[Tensor, "N R"], x: Float[Tensor, "N R"]) -> Float[Tensor, "N R"]:
     """`h_t = a_t h_{t-1} + x_t` from a zero state, in parallel. a, x float32 `[N, R]` → h `[N, R]`."""
     out = _Scan.apply(a, x)
     assert isinstance(out, Tensor)
     return out
 
 
-def enter(a: Tensor, x: Tensor, state: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+def enter(
+    a: Float[Tensor, "N R"], x: Float[Tensor, "N R"], state: Float[Tensor, "D R"], starts: Int64[Tensor, " D"]
+) -> tuple[Float[Tensor, "N R"], Float[Tensor, "N R"]]:
     """Give each document the state it left off with, and part the documents from each other.
 
     a, x `[N, R]`; state float32 `[D, R]`; starts int64 `[D]`, each document's first row. Returns a, x to scan.

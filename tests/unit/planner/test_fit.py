@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+import torch
 
 from gemwright.arch.presets import preset
 from gemwright.errors import UserError
+from gemwright.nn.decoder import Decoder
+from gemwright.nn.init import initialise
 from gemwright.planner.fit import Plan, plan
+from gemwright.weights.save import save
 
 TINY = preset("gemma-3-1b", width=64, hidden=96, vocab=300, heads=2, head_dim=16, depth=7, window=16, context=1024)
 
@@ -103,3 +108,14 @@ def test_an_unknown_name_is_refused_with_its_neighbours() -> None:
     with pytest.raises(UserError) as caught:
         plan("gemma-3-1bb")
     assert "gemma-3-1b" in caught.value.hint
+
+
+def test_a_folder_is_planned_in_the_dtype_of_its_files(tmp_path: Path) -> None:
+    model = Decoder(TINY)
+    initialise(model, torch.Generator().manual_seed(0))
+    save(model, tmp_path / "tiny")
+    counted = plan(tmp_path / "tiny", context=512)
+    assert counted.dtype == "float32" and counted.tokenizer == 0
+    assert counted.weights == plan(TINY, context=512, dtype="float32").weights
+    (tmp_path / "tiny" / "tokenizer.model").touch()
+    assert plan(tmp_path / "tiny", context=512).tokenizer > 0
