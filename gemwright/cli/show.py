@@ -31,13 +31,13 @@ def is_terminal() -> bool:
 
 
 def complain(kind: str, message: str) -> None:
-    """One line on stderr: `error: …`, `hint: …`."""
+    """One line on stderr, `error: …` or `hint: …`; a terminal breaks it between words."""
     line = f"{kind}: {' '.join(message.split())}"
     if sys.stderr.isatty():
         from rich.text import Text
 
         colour = {"error": "bold red", "hint": "bold cyan"}.get(kind, "bold")
-        console(stderr=True).print(Text.assemble((f"{kind}:", colour), line[len(kind) + 1 :]), soft_wrap=True)
+        console(stderr=True).print(Text.assemble((f"{kind}:", colour), line[len(kind) + 1 :]))
     else:
         print(line, file=sys.stderr)
 
@@ -51,7 +51,7 @@ def dim(message: str) -> None:
     """A quiet line on stderr."""
     from rich.text import Text
 
-    console(stderr=True).print(Text(message, style="dim"), soft_wrap=True)
+    console(stderr=True).print(Text(message, style="dim"), soft_wrap=not sys.stderr.isatty())
 
 
 @contextlib.contextmanager

@@ -22,28 +22,28 @@ _SLOWEST, _FASTEST = 0.9, 0.999  # the range of Griffin's per-step decay
 @torch.no_grad()
 def initialise(model: Decoder, generator: torch.Generator) -> None:
     """Draw every parameter of a built model, in place, in the order of its modules."""
-    griffin = any(isinstance(layer.mixer, Recurrent) for layer in model.spec.layers)
+    recurrent = any(isinstance(layer.mixer, Recurrent) for layer in model.spec.layers)
     depth = len(model.spec.layers)
     for name, module in model.named_modules():
         for kind, parameter in module.named_parameters(recurse=False):
             if kind == "a_param":
                 parameter.copy_(_decays(parameter, generator))
                 continue
-            deviation = _deviation(module, name, depth, griffin) if kind == "weight" else 0.0
+            deviation = _deviation(module, name, depth, recurrent) if kind == "weight" else 0.0
             if deviation == 0.0:
                 parameter.zero_()
             else:
                 parameter.normal_(0.0, deviation, generator=generator)
 
 
-def _deviation(module: nn.Module, name: str, depth: int, griffin: bool) -> float:
+def _deviation(module: nn.Module, name: str, depth: int, recurrent: bool) -> float:
     """The standard deviation of a module's weight; 0 for norms."""
     if isinstance(module, Conv):
         return math.sqrt(0.01 / module.weight.shape[-1])
     if isinstance(module, BlockLinear):
         return math.sqrt(1.0 / module.weight.shape[1])
     if isinstance(module, nn.Linear) or name == "embed":
-        if not griffin:
+        if not recurrent:
             return GEMMA_DEVIATION
         weight = module.weight
         assert isinstance(weight, Tensor)

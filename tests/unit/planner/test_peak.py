@@ -18,9 +18,7 @@ from gemwright.nn.init import initialise
 
 spec = preset("gemma-3-270m", depth=6, vocab=65536)
 with PeakMemory(start) as memory:
-    with torch.device("meta"):
-        model = Decoder(spec)
-    model = model.to(torch.float32).to_empty(device="cpu")
+    model = Decoder(spec)
     initialise(model, torch.Generator().manual_seed(0))
     cache = allocate(spec, sequences=1, tokens=1024, dtype=torch.float32)
     handle = cache.open()
