@@ -45,7 +45,7 @@ def _make(name: str, folder: Path) -> None:
     """A random checkpoint, written by transformers from our config of the preset."""
     script = (
         "import sys, torch, transformers as t; from gemwright.arch.presets import preset; "
-        "from gemwright.weights.hf_config import write; "
+        "from gemwright.weights.hf_write import write; "
         "config = write(preset(sys.argv[1]), None, 'bfloat16'); config.pop('vision_config', None); "
         "config = t.AutoConfig.for_model(config.pop('model_type'), **config); torch.manual_seed(0); "
         "torch.set_default_dtype(torch.bfloat16); model = t.AutoModelForCausalLM.from_config(config); "
@@ -143,8 +143,9 @@ class _Gemwright:
 
     def __init__(self, folder: Path) -> None:
         import gemwright as gw
+        from gemwright.engine.request import Request
 
-        self.sampling, self.lm = gw.Sampling, gw.load(folder)
+        self.request, self.sampling, self.lm = Request, gw.Sampling, gw.load(folder, context=4096)
 
     def prefill(self, count: int) -> float:
         start = time.perf_counter()
@@ -154,7 +155,8 @@ class _Gemwright:
     def decode(self, count: int) -> float:
         """The time of `count` more tokens behind a short prompt, the first not counted."""
         sampling = self.sampling(max_tokens=count + 1, temperature=0, ignore_eos=True)
-        times = [time.perf_counter() for _ in self.lm.engine.stream(_prompt(16), sampling)]
+        request = self.request(ids=tuple(_prompt(16)), sampling=sampling)
+        times = [time.perf_counter() for _ in self.lm.engine.stream(request)]
         return times[count] - times[0]
 
 

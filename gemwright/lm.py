@@ -21,10 +21,12 @@ from gemwright.loading import load_model
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.head import Head
 from gemwright.ops.span import span
+from gemwright.quant.pack import can_pack, pack
 from gemwright.text.template import ChatTemplate, load_chat_template
 from gemwright.text.tokenizer import FILES, Tokenizer
 from gemwright.text.turns import stop_ids
 from gemwright.weights.generation import read_generation
+from gemwright.weights.stream import LOSSLESS
 
 _CHUNK = 512  # tokens that logits and scores run at once
 _SEQUENCES = 4  # conversations and requests that share the engine's cache
@@ -80,6 +82,11 @@ class LM:
         return self.model.spec
 
     @property
+    def template(self) -> ChatTemplate | None:
+        """The checkpoint's own chat layout, where it is not the family's."""
+        return self._template
+
+    @property
     def engine(self) -> Engine:
         """The engine that `generate`, `stream` and chats share."""
         if self._engine is None:
@@ -115,10 +122,23 @@ class LM:
     def logits(self, ids: Sequence[int]) -> Tensor:
         """float32 `[N, V]`, row i the logits of the token after `ids[i]`. Ids are taken as they are.
 
-        Runs in chunks, so that only the result is large. Raises `UserError` for no ids, or ids out of range.
+        Runs in chunks, so that only the result is large. Raises `UserError` for no ids, more than the model was made
+        for, or ids out of range.
         """
         ids = self._checked(ids)
-        return torch.cat(self._read(ids, lambda begin, hidden, head: head.logits(hidden)))
+        if self.spec.context is not None and len(ids) > self.spec.context:
+            raise UserError(
+                f"{len(ids)} tokens are more than the {self.spec.context} that {self.spec.name} was made for",
+                hint="give fewer ids",
+            )
+        logits = torch.empty(len(ids), self.spec.vocab)
+
+        def work(begin: int, hidden: Tensor, head: Head) -> Tensor:
+            logits[begin : begin + len(hidden)] = head.logits(hidden)
+            return hidden[:0]
+
+        self._read(ids, work)
+        return logits
 
     def score(self, text: str | Sequence[int], window: int | None = None, stride: int | None = None) -> Score:
         """Log-probability of every token but the first.
@@ -198,10 +218,18 @@ def load(
     """Loads a model: a folder, a name known to the Hugging Face cache, or (None, "pocket") the embedded model.
 
     `context`: tokens that a conversation may have (default: what the model was made for); it sizes the cache. A folder
-    without tokenizer files gives a model that takes ids. Raises `UserError` for whatever is wrong with the files.
+    without tokenizer files gives a model that takes ids. Its `notes` tell what loading rounded and what it left in the
+    files. Raises `UserError` for whatever is wrong with the files.
     """
     loaded = load_model(name, dtype=dtype, device=device)
+    if can_pack(loaded.model):
+        pack(loaded.model)
     folder = loaded.folder
+    left = [
+        f"{len(names)} tensors stay in the file: {reason}"
+        for reason, names in loaded.left.items()
+        if reason not in LOSSLESS
+    ]
     generation = read_generation(folder)
     tokenizer = template = None
     if any((folder / file).exists() for file in FILES.values()):
@@ -216,5 +244,5 @@ def load(
         defaults=defaults_of(generation, ends),
         template=template,
         folder=folder,
-        notes=loaded.notes,
+        notes=(*loaded.notes, *left),
     )

@@ -13,7 +13,8 @@ from gemwright.nn.decoder import NO_FLOAT16, Decoder
 from gemwright.weights import hf_config, hub, torch_ckpt
 from gemwright.weights.folder import Folder
 from gemwright.weights.layout import Layout
-from gemwright.weights.stream import Place, load_into, main_dtype, names_for
+from gemwright.weights.names import Names
+from gemwright.weights.stream import Match, Place, Source, is_rounded, load_into, main_dtype, names_for
 
 _DTYPES = {
     "bfloat16": torch.bfloat16,
@@ -45,6 +46,37 @@ class Loaded:
     left: dict[str, tuple[str, ...]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A checkpoint whose headers have been read and checked; `layout` is None for a format that is not written."""
+
+    spec: Model
+    source: Source
+    names: Names
+    layout: Layout | None
+    folder: Path
+
+    @property
+    def stored(self) -> torch.dtype:
+        """The dtype of most of the bytes that the model takes from the files: what "auto" goes by."""
+        return main_dtype(self.source, [name for name in self.source.names() if self.names.ours(name)])
+
+
+def open_checkpoint(path: Path, preset: str | Model | None = None) -> Opened:
+    """Read what a folder or .ckpt file says about itself, without its weights. `preset`: see `load_model`.
+
+    Raises `UserError` for files that are damaged, missing or of another kind.
+    """
+    if torch_ckpt.is_checkpoint(path):
+        source, layout = torch_ckpt.TorchCheckpoint(path, preset), None
+        spec, names, folder = source.spec, source.table, path if path.is_dir() else path.parent
+    else:
+        spec, layout = hf_config.read(path)
+        source, folder = Folder(path), path
+        names = names_for(spec, source)
+    return Opened(spec=spec, source=source, names=names, layout=layout, folder=folder)
+
+
 def load_model(
     name: str | Path | None = None,
     *,
@@ -61,31 +93,42 @@ def load_model(
     Raises `UserError` for everything that a person can mend.
     """
     where = choose_device(device)
-    path = hub.resolve(name)
-    layout, notes = None, []
-    if torch_ckpt.is_checkpoint(path):
-        source = torch_ckpt.TorchCheckpoint(path, preset)
-        spec, names, folder = source.spec, source.table, path if path.is_dir() else path.parent
-    else:
-        spec, layout = hf_config.read(path)
-        source, folder = Folder(path), path
-        names = names_for(spec, source)
-        notes.extend(layout.notes)
-    text = [name for name in source.names() if names.ours(name)]
-    chosen = choose_dtype(dtype, main_dtype(source, text), where, notes)
+    opened = open_checkpoint(hub.resolve(name), preset)
+    notes = [*opened.layout.notes] if opened.layout else []
+    chosen = choose_dtype(dtype, opened.stored, where, notes)
     with torch.device("meta"):
-        model = Decoder(spec)
-    paired = load_into(model, source, device=where, dtype=chosen, names=names, place=place)
+        model = Decoder(opened.spec)
+    paired = load_into(model, opened.source, device=where, dtype=chosen, names=opened.names, place=place)
+    notes += _rounded(model, opened.source, paired)
     return Loaded(
         model=model.eval(),
-        spec=spec,
-        layout=layout,
-        folder=folder,
+        spec=opened.spec,
+        layout=opened.layout,
+        folder=opened.folder,
         dtype=chosen,
         device=where,
         notes=tuple(notes),
         left=paired.left,
     )
+
+
+def _rounded(model: Decoder, source: Source, paired: Match) -> list[str]:
+    """A note for each dtype whose tensors lost digits on the way into the model."""
+    lost: dict[tuple[torch.dtype, torch.dtype], list[str]] = {}
+    for ours, theirs in paired.pairs:
+        stored, held = source.dtype(theirs), model.get_parameter(ours).dtype
+        if is_rounded(stored, held):
+            lost.setdefault((stored, held), []).append(theirs)
+    return [
+        f"{len(names)} tensors are stored as {_word(stored)} and were rounded to {_word(held)}: "
+        + ", ".join(names[:2])
+        + (", …" if len(names) > 2 else "")
+        for (stored, held), names in lost.items()
+    ]
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def choose_device(device: torch.device | str) -> torch.device:
@@ -106,9 +149,7 @@ def choose_dtype(wanted: torch.dtype | str, stored: torch.dtype, device: torch.d
     if wanted == "auto":
         if stored == torch.float16:
             chosen = torch.float32 if device.type == "cpu" else torch.bfloat16
-            notes.append(
-                f"the file is float16, which Gemma 3 overflows: loaded as {str(chosen).removeprefix('torch.')}"
-            )
+            notes.append(f"the file is float16, which Gemma 3 overflows: loaded as {_word(chosen)}")
             return chosen
         return torch.float32 if stored == torch.float64 else stored
     chosen = _DTYPES.get(wanted.removeprefix("torch.").lower()) if isinstance(wanted, str) else wanted

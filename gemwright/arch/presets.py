@@ -40,10 +40,10 @@ def preset(name: str, **overrides: Any) -> Model:
     unknown = sorted(set(overrides) - set(row))
     if unknown:
         raise UserError(f"{name} has no size called {', '.join(unknown)}", hint=f"it has: {', '.join(sorted(row))}")
-    model = family(name=_plain(name), **(row | overrides))
     try:
+        model = family(name=_plain(name), **(row | overrides))
         check(model)
-    except ValueError as error:
+    except (ValueError, TypeError, ZeroDivisionError) as error:
         raise UserError(f"{name} with these sizes is no model: {error}", hint="change the sizes") from error
     return model
 

@@ -35,8 +35,11 @@ def recurrentgemma(
     """A Griffin of any size: `blocks` is repeated and cut at `depth`.
 
     `window_edge` settles a disagreement between two published codes: "inside", a token sees `window` keys, itself
-    included, as in transformers; "beyond", it sees `window` earlier keys and itself, as in DeepMind's code.
+    included, as in transformers; "beyond", it sees `window` earlier keys and itself, as in DeepMind's code. Raises
+    `ValueError` for any other word.
     """
+    if window_edge not in ("inside", "beyond"):
+        raise ValueError(f'window_edge is {window_edge!r}, it is "inside" or "beyond"')
     attention = Attention(
         heads=heads,
         kv_heads=kv_heads,

@@ -151,12 +151,14 @@ def check(model: Model) -> None:
 
     def positive(where: str, **values: float) -> None:
         for name, value in values.items():
-            if value <= 0:
+            if not value > 0:
                 raise ValueError(f"{where}: {name} is {value}, it must be positive")
 
     positive("model", width=model.width, vocab=model.vocab, depth=len(model.layers), norm_epsilon=model.norm_epsilon)
-    if model.context is not None:
-        positive("model", context=model.context)
+    positive("model", embed_scale=model.embed_scale)
+    for name, value in (("context", model.context), ("final_cap", model.final_cap)):
+        if value is not None:
+            positive("model", **{name: value})
     for index, layer in enumerate(model.layers):
         where, mixer = f"layer {index}", layer.mixer
         positive(where, hidden=layer.mlp.hidden)
@@ -167,8 +169,9 @@ def check(model: Model) -> None:
             continue
         positive(where, heads=mixer.heads, kv_heads=mixer.kv_heads, head_dim=mixer.head_dim)
         positive(where, query_scalar=mixer.query_scalar, rope_base=mixer.rope.base, rope_factor=mixer.rope.factor)
-        if mixer.window is not None:
-            positive(where, window=mixer.window)
+        for name, value in (("window", mixer.window), ("cap", mixer.cap)):
+            if value is not None:
+                positive(where, **{name: value})
         if mixer.heads % mixer.kv_heads:
             raise ValueError(f"{where}: {mixer.heads} heads cannot share {mixer.kv_heads} key heads evenly")
         if mixer.rope.channels % 2 or not 0 < mixer.rope.channels <= mixer.head_dim:

@@ -57,7 +57,9 @@ def allocate(
         else:
             size = {"kv_heads": kind[1], "head_dim": kind[2], "window": kind[3]}
             stores.append(RingStore(slack=slack, slots=sequences, **size, **place))
-    facts = f"{spec.fingerprint()} {weights} {dtype} slack {slack}"
+    # A window cut to a short cache makes another ring, so a cache of another length may be another memory.
+    rings = sorted(kind[3] for kind in kinds if kind[0] is Attention and kind[3] is not None)
+    facts = f"{spec.fingerprint()} {weights} {dtype} slack {slack} rings {rings}"
     identity = hashlib.sha256(facts.encode()).hexdigest()[:32]
     bounded = any(kind[0] is Attention and (kind[3] is None or tokens < kind[4]) for kind in kinds)
     limit = tokens if bounded else None
@@ -81,7 +83,7 @@ class Cache:
         return self._make(lambda store, _: store.open())
 
     def fork(self, handle: Handle) -> Handle:
-        """A twin that shares all memory until one of the two writes. Raises `CacheFull`."""
+        """A twin that shares all memory until one of the two writes, and then copies what it writes."""
         self._check(handle)
         twin = self._make(lambda store, index: store.fork(handle.places[index]))
         twin.length, twin.high = handle.length, handle.high
@@ -94,7 +96,7 @@ class Cache:
         return twin
 
     def restore(self, snapshot: Handle) -> Handle:
-        """A sequence that goes on from a snapshot, which stays. Raises `CacheFull`."""
+        """A sequence that goes on from a snapshot, which stays."""
         return self.fork(snapshot)
 
     def _make(self, place: Any) -> Handle:
@@ -121,7 +123,8 @@ class Cache:
         """Forget the last `count` tokens, exactly.
 
         Windows and states keep no more than `slack` tokens to go back by (any number where the model has neither, and
-        all of them always): beyond that `ValueError`, and the caller restores a snapshot and replays.
+        all of them always): beyond that `ValueError`, and the caller restores a snapshot and replays. Tokens that were
+        prepared and never committed count as taken back.
         """
         self._check(handle)
         if handle.frozen:
@@ -158,10 +161,16 @@ class Cache:
         for handle, length in zip(handles, lengths, strict=True):
             if self.limit is not None and handle.length + length > self.limit:
                 raise ValueError(f"{handle.length} + {length} tokens do not fit: the cache holds {self.limit} each")
-        steps = {
-            id(store): store.prepare([handle.places[index] for handle in handles], step_span.plan)
-            for index, store in enumerate(self.stores)
-        }
+        try:
+            steps = {
+                id(store): store.prepare([handle.places[index] for handle in handles], step_span.plan)
+                for index, store in enumerate(self.stores)
+            }
+        except ValueError:  # no room: give back what was taken for this step
+            for handle in handles:
+                for store, place in zip(self.stores, handle.places, strict=True):
+                    store.truncate(place, handle.length)
+            raise
         for handle, length in zip(handles, lengths, strict=True):
             handle.high = max(handle.high if handle.length else 0, handle.length + length)
         where = {layer: (steps[id(store)], row) for layer, (store, row) in self._where.items()}
@@ -194,6 +203,7 @@ class Step:
     span: Span
     handles: tuple[Handle, ...]
     where: dict[int, tuple[Any, int]]
+    committed: bool = False
 
     def attend(
         self,
@@ -218,6 +228,9 @@ class Step:
         step.write(row, states, inputs)
 
     def commit(self) -> None:
-        """The step is done: its tokens are remembered."""
+        """The step is done: its tokens are remembered. Once: a second time is a `ValueError`."""
+        if self.committed:
+            raise ValueError("this step was committed before")
+        self.committed = True
         for handle, length in zip(self.handles, self.span.plan.lengths, strict=True):
             handle.length += length

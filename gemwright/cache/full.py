@@ -94,11 +94,11 @@ class FullStore:
         return self._shares.take(range(follow, home.stop) if follow in home else home)
 
     def _copy_last(self, place: Blocks) -> None:
-        old, new = place.blocks.pop(), self._take(place)
+        old, new = place.blocks[-1], self._take(place)
         for tensor in (self.keys, self.values):
             tensor[:, new * BLOCK : (new + 1) * BLOCK] = tensor[:, old * BLOCK : (old + 1) * BLOCK]
         self._shares.drop(old)
-        place.blocks.append(new)
+        place.blocks[-1] = new
 
     def _rows(self, place: Blocks, length: int) -> slice | Tensor:
         """Where the first `length` tokens lie: a slice when in one piece, else int64 `[length]`."""

@@ -23,8 +23,11 @@ _FORMAT = "gemwright sequence 1"
 def save(cache: Cache, handle: Handle, path: str | Path, ids: Sequence[int]) -> None:
     """Write a sequence and the ids that it remembers, all at once: an interrupted write leaves no file.
 
-    Raises `ValueError` if `ids` are not as many as the sequence remembers, or if a step of it was never committed.
+    Raises `UserError` where the file cannot be written; `ValueError` if `ids` are not as many as the sequence
+    remembers, if a step of it was never committed, or if it was freed.
     """
+    if handle.freed:
+        raise ValueError("this sequence was freed")
     if len(ids) != handle.length:
         raise ValueError(f"{len(ids)} ids for a sequence of {handle.length} tokens")
     if not cache.intact(handle):
@@ -39,8 +42,10 @@ def save(cache: Cache, handle: Handle, path: str | Path, ids: Sequence[int]) -> 
     try:
         save_file(tensors, part, metadata={"gemwright": json.dumps(facts)})
         os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be written: {error}", hint="choose another place") from error
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             part.unlink()
 
 
@@ -63,8 +68,8 @@ def load(cache: Cache, path: str | Path) -> tuple[Handle, list[int]]:
         raise UserError(f"{path} is no saved sequence", hint="give a file that was saved from a conversation")
     if facts.get("identity") != cache.identity:
         raise UserError(
-            f"{path} was saved from another model, dtype or slack",
-            hint="load the checkpoint that it was saved from, in the same dtype",
+            f"{path} was saved from another model, dtype, slack or length of window",
+            hint="load the checkpoint that it was saved from, in the same dtype and context",
         )
     length, high = facts.get("length"), facts.get("high")
     if not isinstance(length, int) or not isinstance(high, int) or not 0 <= length <= high:
@@ -80,7 +85,11 @@ def load(cache: Cache, path: str | Path) -> tuple[Handle, list[int]]:
         )
     handle = cache.open()
     handle.length, handle.high = length, high
-    for index, (store, place) in enumerate(zip(cache.stores, handle.places, strict=True)):
-        own = {name.split(".", 1)[1]: tensor for name, tensor in tensors.items() if name.startswith(f"{index}.")}
-        store.restore(place, own, length)
+    try:
+        for index, (store, place) in enumerate(zip(cache.stores, handle.places, strict=True)):
+            own = {name.split(".", 1)[1]: tensor for name, tensor in tensors.items() if name.startswith(f"{index}.")}
+            store.restore(place, own, length)
+    except ValueError:
+        cache.free(handle)
+        raise
     return handle, tensors["ids"].tolist()

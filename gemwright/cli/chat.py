@@ -12,10 +12,11 @@ import typer
 
 from gemwright.cli import options, show
 from gemwright.errors import UserError
+from gemwright.paths import probe
 
 if TYPE_CHECKING:
     from gemwright.cli.conversation import Conversation
-    from gemwright.lm import LM
+    from gemwright.text.tokenizer import Tokenizer
 
 HELP = """\
 /system TEXT   begin anew with this instruction
@@ -60,32 +61,30 @@ def run(
     )
     lm = options.load(model, device, dtype, threads, context)
     from gemwright.cli.conversation import Conversation
-    from gemwright.text.template import load_chat_template
 
     if lm.tokenizer is None or lm.folder is None:
         raise UserError(f"{model} has no tokenizer", hint="a chat needs one; put its files into the model's folder")
-    template = load_chat_template(lm.folder, lm.tokenizer)
-    talk = Conversation(lm.engine, system=system, sampling=chosen, template=template)
-    if not lm.tokenizer.supports_turns and template is None:
+    talk = Conversation(lm.engine, system=system, sampling=chosen, template=lm.template)
+    if not lm.tokenizer.supports_turns and lm.template is None:
         raise UserError(f"the tokenizer of {model} has no turn marks", hint="use `gemwright generate` with this model")
     if sys.stdin.isatty():
         show.dim(
             f"{lm.spec.name}, context {talk.engine.context or 'without limit'}; /help for commands, /exit to leave"
         )
-    if not _tuned(lm, model):
+    if not _tuned(lm.folder, lm.tokenizer):
         show.note("this model was never tuned on conversations: it goes on from your words rather than answer them")
     _Terminal(talk).loop()
 
 
-def _tuned(lm: LM, model: str) -> bool:
-    """Whether the checkpoint says that it answers: its own stop ids name the end of a turn."""
-    from gemwright.weights import hub
+def _tuned(folder: Path, tokenizer: Tokenizer) -> bool:
+    """Whether the checkpoint says that it answers: its own stop ids name the end of a turn, or its makers gave it a
+    chat template (the built-in one comes with every vocabulary that is trained here)."""
+    from gemwright.text.template import BUILT_IN, template_text
     from gemwright.weights.generation import read_generation
 
-    if model == hub.EMBEDDED or lm.folder is None or lm.tokenizer is None:
-        return False
-    given = read_generation(lm.folder).get("eos_token_id", ())
-    return lm.tokenizer.end_of_turn in ((given,) if isinstance(given, int) else tuple(given))
+    if tokenizer.end_of_turn in read_generation(folder).get("eos_token_id", ()):
+        return True
+    return template_text(folder) not in (None, BUILT_IN)
 
 
 class _Terminal:
@@ -178,7 +177,7 @@ class _Terminal:
             raise UserError(f"{rest}: {error}", hint="close the quotes") from error
         if len(names) != 1:
             raise UserError(f"{word} takes one file", hint=f"{word} talk.json")
-        path = Path(names[0]).expanduser()
+        path = probe(names[0])
         if word == "/save":
             self._talk.save(path)
             show.dim(f"saved {len(self._talk.messages)} messages to {path}")

@@ -22,26 +22,33 @@ def run(
 ) -> None:
     """Write a checkpoint as a Hugging Face folder.
 
-    From a Hugging Face folder the same names, shards and config come out; with --dtype in another precision.
+    From a Hugging Face folder the same names, shards and config come out; with --dtype in another precision. The
+    tokenizer's files come along.
 
     Example: [bold]gemwright convert model.ckpt --out gemma-2b[/bold]
     """
     import torch
 
     from gemwright.loading import load_model
-    from gemwright.text.tokenizer import FILES
     from gemwright.weights.save import save
+    from gemwright.weights.side_files import beside
 
     with show.waiting(f"loading {source}"):
         loaded = load_model(source, dtype=dtype, device="cpu", preset=preset)
     for note in loaded.notes:
         show.note(note)
     kept: torch.dtype | None = None if dtype == "auto" and loaded.layout is not None else loaded.dtype
-    extras = []
-    if loaded.layout is None:
-        extras = [loaded.folder / file for file in FILES.values() if (loaded.folder / file).is_file()]
+    extras, documents = beside(loaded.folder) if loaded.layout is None else ([], {})
     with show.waiting(f"writing {out}"):
-        save(loaded.model, out, layout=loaded.layout, dtype=kept, overwrite=overwrite, extras=extras)
+        out = save(
+            loaded.model,
+            out,
+            layout=loaded.layout,
+            dtype=kept,
+            overwrite=overwrite,
+            extras=extras,
+            documents=documents,
+        )
     if loaded.layout is None:  # with a layout they are copied along
         for reason, names in loaded.left.items():
             show.note(f"{len(names)} tensors are left out: {reason}")

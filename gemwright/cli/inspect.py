@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemwright.cli import options, show
-from gemwright.errors import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -52,21 +51,11 @@ def run(model: options.Model = "pocket", json: options.Json = False) -> None:
 
 def _find(model: str) -> tuple[Model, Files | None]:
     """A model and its files; a published name whose files are not here has none."""
-    from gemwright.arch import presets
     from gemwright.cli.integrity import examine
     from gemwright.weights import hub
 
-    try:
-        folder = hub.resolve(model)
-    except UserError:
-        if Path(model).expanduser().exists() or model == hub.EMBEDDED or model.startswith((".", "/", "~")):
-            raise
-        try:
-            return presets.preset(model), None
-        except UserError:
-            pass
-        raise
-    return examine(folder)
+    found = hub.locate(model)
+    return examine(found) if isinstance(found, Path) else (found, None)
 
 
 def _title(spec: Model, counts: dict[str, int]) -> str:

@@ -60,17 +60,19 @@ def _folder(path: Path) -> tuple[arch.Model, Files]:
 
 
 def _torch_file(path: Path) -> tuple[arch.Model, Files]:
-    from gemwright.weights.torch_ckpt import TorchCheckpoint
+    from gemwright.weights.torch_ckpt import INDEX, TorchCheckpoint, weight_files
 
     source = TorchCheckpoint(path)
     left = _match(source.spec, source, source.table)
-    weights = sorted(path.glob("*.ckpt")) if path.is_dir() else [path]
     folder = path if path.is_dir() else path.parent
+    weights = [_seen(file, "a torch file of tensors alone") for file in weight_files(path)]
+    if (path / INDEX).is_file():
+        weights.insert(0, _seen(path / INDEX, f"every tensor that it names is in its {len(weights)} files"))
     kept, tokenizer = _tokenizer(folder)
     dtypes = sorted({str(source.dtype(name)).removeprefix("torch.") for name in source.names()})
     return source.spec, Files(
         folder=folder,
-        files=(*(_seen(file, "a torch file of tensors alone") for file in weights), *kept),
+        files=(*weights, *kept),
         dtypes=tuple(dtypes),
         tokenizer=tokenizer,
         left=left,

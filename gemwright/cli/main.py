@@ -104,10 +104,13 @@ def _warn(message: Warning | str, *_: Any) -> None:
 
 
 def _utf8() -> None:
-    """Names and models speak UTF-8, whatever the locale says; what a stream cannot write is shown escaped."""
+    """Names and models speak UTF-8, whatever the locale says; what a stream cannot write is shown escaped, what is no
+    text on stdin is read as U+FFFD (commands that must not change their input read its bytes)."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
 
 
 def _hush() -> None:

@@ -9,9 +9,13 @@ import typer
 
 from gemwright.cli import options, show
 from gemwright.errors import UserError
+from gemwright.paths import probe
 
 if TYPE_CHECKING:
+    import torch
+
     from gemwright.arch.spec import Model
+    from gemwright.nn.decoder import Decoder
 
 _WORDS: dict[str, Any] = {"none": None, "true": True, "false": False}
 
@@ -23,7 +27,7 @@ def run(
         list[str] | None,
         typer.Option(metavar="SIZE=VALUE", help="Change a size; may be given again.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides every weight.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Decides every weight.")] = 0,
     dtype: Annotated[str, typer.Option(help="bfloat16 or float32.")] = "bfloat16",
     tokenizer: Annotated[
         Path | None, typer.Option(help="A folder whose tokenizer to copy; it decides vocab.", show_default=False)
@@ -40,18 +44,15 @@ def run(
     import torch
 
     from gemwright.loading import choose_dtype
-    from gemwright.nn.decoder import Decoder
     from gemwright.nn.init import initialise
     from gemwright.weights.save import save
 
     spec, extras = _spec(preset, set or [], tokenizer)
     chosen = choose_dtype(dtype, torch.bfloat16, torch.device("cpu"), [])
     with show.waiting("drawing weights"):
-        with torch.device("meta"):
-            model = Decoder(spec).to(chosen)
-        model = model.to_empty(device="cpu")
+        model = _empty(spec, chosen)
         initialise(model, torch.Generator().manual_seed(seed))
-        save(model, out, dtype=chosen, overwrite=overwrite, extras=extras)
+        out = save(model, out, dtype=chosen, overwrite=overwrite, extras=extras)
     if spec.vision is not None:
         show.note(f"{spec.name} as published can see; this checkpoint holds the text half only")
     if not extras:
@@ -63,21 +64,39 @@ def run(
         print(f"{out}: {show.number(count)} parameters, {len(spec.layers)} layers, seed {seed}")
 
 
+def _empty(spec: Model, dtype: torch.dtype) -> Decoder:
+    """The model with memory for its weights, and nothing in it."""
+    import torch
+
+    from gemwright.nn.decoder import Decoder
+
+    try:
+        with torch.device("meta"):
+            model = Decoder(spec).to(dtype)
+        return model.to_empty(device="cpu")
+    except RuntimeError as error:  # torch has one word for all that it cannot allocate
+        raise UserError(
+            f"there is no room for a table of {show.number(spec.vocab)} rows and {len(spec.layers)} layers of width "
+            f"{show.number(spec.width)}: {str(error).splitlines()[0]}",
+            hint="choose a smaller one; see what sizes take: gemwright plan",
+        ) from error
+
+
 def _spec(name: str, settings: list[str], tokenizer: Path | None) -> tuple[Model, list[Path]]:
     """The model that is asked for, and the tokenizer's files."""
     from gemwright.arch import presets
-    from gemwright.text.tokenizer import FILES, Tokenizer
+    from gemwright.text.tokenizer import Tokenizer
+    from gemwright.weights.side_files import tokenizer_files
 
     overrides = dict(_setting(setting) for setting in settings)
     extras: list[Path] = []
     if tokenizer is not None:
+        tokenizer = probe(tokenizer)
         pieces = Tokenizer.load(tokenizer).vocab_size
         wanted = overrides.setdefault("vocab", pieces)
         if isinstance(wanted, int) and wanted < pieces:
             raise UserError(f"vocab={wanted} holds fewer rows than the tokenizer's {pieces} pieces", hint="raise vocab")
-        others = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
-        folder = tokenizer if tokenizer.is_dir() else tokenizer.parent
-        extras = [folder / file for file in (*FILES.values(), *others) if (folder / file).is_file()]
+        extras = tokenizer_files(tokenizer if tokenizer.is_dir() else tokenizer.parent)
     row = presets.sizes(name)
     for size, value in overrides.items():
         if size in row:
@@ -102,6 +121,11 @@ def _setting(text: str) -> tuple[str, Any]:
 
 def _typed(name: str, value: Any, published: Any) -> Any:
     """The value in the type that the published size has; a size that is None there takes any number."""
+    from gemwright.weights.hf_config import MAX_DEPTH
+
+    largest = MAX_DEPTH if name == "depth" else 1 << 31
+    if isinstance(value, int) and value > largest:
+        raise UserError(f"{name}={value} is more than {largest}", hint="see what a size takes: gemwright plan")
     if isinstance(published, tuple):
         words = str(value).split(",")
         if unknown := [word for word in words if word not in published]:

@@ -90,7 +90,12 @@ def read_stdin() -> str:
     """All of stdin as text."""
     import sys
 
+    return decode(sys.stdin.buffer.read(), "stdin")
+
+
+def decode(data: bytes, source: str) -> str:
+    """Bytes as UTF-8 text, line ends as they are; `source` is named where they are no text."""
     try:
-        return sys.stdin.buffer.read().decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"stdin is not UTF-8 text: {error}", hint="convert it first") from error
+        raise UserError(f"{source} is not UTF-8 text: {error}", hint="convert it first") from error

@@ -62,11 +62,10 @@ def run(
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8 text: {error}", hint="convert it first") from error
+        data = file.read_bytes()
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror}", hint="check the path") from error
+    return options.decode(data, str(file))
 
 
 def _summary(found: Score, content: str) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from gemwright.errors import UserError
 if TYPE_CHECKING:
     from gemwright.text.tokenizer import Tokenizer
 
+Family = Literal["gemma1", "gemma2", "gemma3", "recurrentgemma"]
+
 app = typer.Typer(no_args_is_help=True, help="Make a vocabulary, or look at what one does.")
 
 
@@ -21,8 +23,9 @@ def train(
     files: Annotated[list[Path], typer.Argument(help="Text files, UTF-8.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder to write.", show_default=False)],
     vocab_size: Annotated[int, typer.Option(min=1, help="Pieces in all, special ones included.")] = 8192,
-    family: Annotated[Literal["gemma1", "gemma2", "gemma3"], typer.Option(help="Whose special pieces.")] = "gemma3",
+    family: Annotated[Family, typer.Option(help="Whose special pieces.")] = "gemma3",
     threads: Annotated[int, typer.Option(min=1, help="Threads to count with.")] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a tokenizer that is there.")] = False,
     json: options.Json = False,
 ) -> None:
     """Train a SentencePiece vocabulary with Gemma's settings and special pieces, in both file forms.
@@ -32,7 +35,7 @@ def train(
     from gemwright.text.train import train_tokenizer
 
     with show.waiting("training"):
-        trained = train_tokenizer(files, vocab_size, out, family=family, threads=threads)
+        trained = train_tokenizer(files, vocab_size, out, family=family, threads=threads, overwrite=overwrite)
     if json:
         facts = {"bytes_read": trained.bytes_read, "bytes_used": trained.bytes_used}
         show.as_json({"folder": str(trained.folder), "vocab_size": trained.vocab_size, **facts})

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from gemwright.errors import UserError
+from gemwright.paths import probe
 
 PART = 1 << 20  # characters of a plain file that make one document; a longer file comes in several
 JSON_LINES = (".jsonl", ".ndjson")
@@ -39,8 +40,8 @@ def read(sources: Sequence[str | Path], *, field: str = "text") -> Iterator[Docu
 
             yield from python_text.documents()
             continue
-        for path, name in _files(Path(source)):
-            yield from (_lines(path, name, field) if path.suffix in JSON_LINES else _parts(path, name))
+        for path, name in _files(probe(source)):
+            yield from (_lines(path, name, field) if path.suffix.lower() in JSON_LINES else _parts(path, name))
 
 
 def held_out(document: Document, share: float) -> bool:
@@ -50,14 +51,22 @@ def held_out(document: Document, share: float) -> bool:
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
-def digest(documents: Iterable[Document]) -> str:
-    """sha256 over names and texts, in order, each with its length before it."""
-    whole = hashlib.sha256()
-    for document in documents:
+class Digest:
+    """sha256 over the names and texts of documents, in order, each with its length before it."""
+
+    def __init__(self) -> None:
+        self._whole = hashlib.sha256()
+
+    def add(self, document: Document) -> None:
+        """One document more."""
         for text in (document.name, document.text):
             data = text.encode("utf-8", "surrogatepass")
-            whole.update(len(data).to_bytes(8, "big") + data)
-    return whole.hexdigest()
+            self._whole.update(len(data).to_bytes(8, "big") + data)
+
+    @property
+    def hex(self) -> str:
+        """Of the documents so far."""
+        return self._whole.hexdigest()
 
 
 def _files(source: Path) -> Iterator[tuple[Path, str]]:

@@ -31,7 +31,8 @@ _METHOD = re.compile(r" {4}(async def |def |class |@)")
 
 def documents() -> Iterator[Document]:
     """Documentation topics sorted by name, then modules sorted by path, in parts of at least `PART` characters where
-    a statement allows it. The same Python gives the same documents in the same order on every machine.
+    a statement allows it. The same installation gives the same documents in the same order; another build of the
+    same version may not, since distributions patch the library and split it up.
 
     Raises `UserError` where the installation carries no source (an archive of compiled modules, say).
     """

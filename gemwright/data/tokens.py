@@ -20,7 +20,7 @@ from typing import Protocol
 
 import numpy
 
-from gemwright.data.documents import Document
+from gemwright.data.documents import Digest, Document
 from gemwright.errors import UserError
 
 
@@ -114,28 +114,26 @@ def tokenise(documents: Iterable[Document], tokenizer: Encoder, folder: str | Pa
 
 def _write(documents: Iterable[Document], tokenizer: Encoder, folder: Path) -> None:
     dtype = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
-    digest = hashlib.sha256()
+    digest = Digest()
     index = array("q", (0, 0))
     empty = tokens = size = 0
     with (folder / "tokens.bin").open("wb") as file:
         for document in documents:
-            raw = document.text.encode("utf-8", "surrogatepass")
-            for data in (document.name.encode("utf-8", "surrogatepass"), raw):
-                digest.update(len(data).to_bytes(8, "big") + data)
+            digest.add(document)
             ids = tokenizer.encode(document.text)
             if not ids:
                 empty += 1
                 continue
             numpy.asarray([*ids, tokenizer.eos], dtype=dtype).tofile(file)
             tokens += len(ids) + 1
-            size += len(raw)
+            size += len(document.text.encode("utf-8", "surrogatepass"))
             index.extend((tokens, size))
     if not tokens:
         raise UserError("the texts hold nothing to train on", hint="give other files, or a smaller held-out share")
     table = numpy.frombuffer(index, dtype=numpy.int64).reshape(-1, 2)
     numpy.save(folder / "index.npy", table)
     meta = Meta(
-        digest=digest.hexdigest(),
+        digest=digest.hex,
         tokenizer=tokenizer.fingerprint(),
         bos=tokenizer.bos,
         dtype=dtype,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 
+from gemwright.engine.door import check_ids
 from gemwright.engine.engine import Engine
 from gemwright.engine.progress import Session
 from gemwright.engine.request import Completion, Request, Sampling
@@ -12,6 +14,17 @@ from gemwright.errors import UserError
 from gemwright.text.template import ChatTemplate
 from gemwright.text.tokenizer import Tokenizer
 from gemwright.text.turns import Message, render, render_next
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transcript:
+    """A conversation on its own: what was said, without the system text, and the ids as the model has them. `closed`:
+    the mark that ends the last reply is among them."""
+
+    system: str | None
+    messages: tuple[Message, ...]
+    ids: tuple[int, ...]
+    closed: bool
 
 
 class Chat:
@@ -48,6 +61,11 @@ class Chat:
         self._said: list[Message] = []
         self._ids: list[int] = []
         self._closed = False
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's."""
+        return self._tokenizer
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -105,6 +123,28 @@ class Chat:
         self.engine.release(self._session)
         self._system = self._system if system is None else system
         self._said, self._ids, self._closed, self.last = [], [], False, None
+
+    def transcript(self) -> Transcript:
+        """The conversation so far, for `restore`."""
+        return Transcript(system=self._system, messages=tuple(self._said), ids=tuple(self._ids), closed=self._closed)
+
+    def restore(self, transcript: Transcript) -> None:
+        """Goes on with that conversation instead of this one; the next turn reads it anew into the cache.
+
+        Raises `UserError` for ids that the model does not have, or more of them than the context holds; the
+        conversation stays as it was then.
+        """
+        ids, context = transcript.ids, self.engine.context
+        if ids:
+            check_ids(ids, self.engine.model.spec.vocab)
+        if context is not None and len(ids) >= context:
+            raise UserError(
+                f"the conversation has {len(ids)} tokens, the context holds {context}",
+                hint="load the model with a larger context",
+            )
+        self.clear()
+        self._system, self._said = transcript.system, list(transcript.messages)
+        self._ids, self._closed = list(ids), transcript.closed
 
     def _turn(self, text: str) -> Generator[str, None, None]:
         message = Message("user", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -58,7 +59,15 @@ def check_ids(ids: Sequence[int], vocab: int) -> None:
 
 def as_ids(ids: Any) -> tuple[int, ...]:
     """Token ids as plain numbers: also from a tensor or an array."""
-    return tuple(ids.tolist() if hasattr(ids, "tolist") else ids)
+    return tuple(_plain(id) for id in (ids.tolist() if hasattr(ids, "tolist") else ids))
+
+
+def _plain(id: Any) -> Any:
+    """An integer of another library as Python's own; anything else as it is, for `check_ids` to refuse."""
+    try:
+        return id if isinstance(id, bool) else operator.index(id)
+    except TypeError:
+        return id
 
 
 def never_drawn(tokenizer: Tokenizer | None, vocab: int) -> list[int]:

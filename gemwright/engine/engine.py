@@ -44,11 +44,9 @@ class Engine:
         context: int | None = None,
         sequences: int = 8,
         chunk: int = 512,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
         defaults: Sampling | None = None,
     ) -> None:
-        """Allocates the cache.
+        """Allocates the cache, in the model's dtype and on its device.
 
         Args:
             model: loaded or initialised.
@@ -57,29 +55,28 @@ class Engine:
                 where memory is short, with a warning).
             sequences: requests that run at once, idle conversations included.
             chunk: prompt tokens in one step.
-            dtype, device: of the cache (default: the model's).
             defaults: the checkpoint's sampling (see `request.defaults_of`); default: Gemma's own, and the tokenizer's
                 stop ids.
 
-        Raises `UserError` for a context that the model was not made for.
+        Raises `UserError` for a context that the model was not made for, or that the memory does not hold.
         """
         table = model.embed.weight
         self.model = model
         self.tokenizer = tokenizer
-        self.device = torch.device(device or table.device)
-        dtype = dtype or table.dtype
-        self.context = choose_context(model.spec, context, sequences=sequences, dtype=dtype, device=self.device)
+        self.device = table.device
+        size = {"sequences": sequences, "dtype": table.dtype, "device": self.device}
+        self.context = choose_context(model.spec, context, **size)
         if defaults is None:
             defaults = Sampling(stop_ids=stop_ids(tokenizer, None) if tokenizer else ())
         self.defaults = defaults
-        self.cache = allocate(
-            model.spec,
-            sequences=sequences,
-            tokens=capacity(model.spec, self.context),
-            dtype=dtype,
-            device=self.device,
-            weights=model.digest(),
-        )
+        tokens = capacity(model.spec, self.context)
+        try:
+            self.cache = allocate(model.spec, tokens=tokens, weights=model.digest(), **size)
+        except RuntimeError as error:
+            raise UserError(
+                f"the memory does not hold a cache for {sequences} sequences of {tokens} tokens",
+                hint="give a smaller context; gemwright plan shows what fits",
+            ) from error
         self._sequences = sequences
         self._banned = torch.tensor(
             door.never_drawn(tokenizer, model.spec.vocab), dtype=torch.int64, device=self.device
@@ -88,6 +85,7 @@ class Engine:
         self._live: dict[int, Progress] = {}
         self._idle: dict[Session, None] = {}  # sessions that hold a handle and no request, longest idle first
         self._outbox: list[Event] = []
+        self._failed: dict[int, UserError] = {}  # requests that could not go on, until their reader hears of it
         self._next = 0
 
     # ------------------------------------------------------------------------------------------------- the machine
@@ -116,8 +114,13 @@ class Engine:
         return key
 
     def step(self) -> list[Event]:
-        """Runs one step and returns the events of all requests that drew a token in it; empty when nothing is left."""
+        """Runs one step and returns the events of all requests that drew a token in it; empty when nothing is left.
+
+        Raises `UserError` for a request that cannot go on; the others' events come with the next call.
+        """
         self._advance()
+        if self._failed:
+            raise self._failed.pop(next(iter(self._failed)))
         events, self._outbox = self._outbox, []
         return events
 
@@ -126,10 +129,13 @@ class Engine:
         return door.encode(prompt, self.tokenizer)
 
     def cancel(self, key: int) -> Event | None:
-        """Ends a request now and frees its place. Its last event, which no `step` returns; None if it had ended."""
+        """Ends a request now and frees its place. Its last event, which no `step` returns; None if it was read before.
+        Events that nobody read are dropped."""
+        unread = self._collect({key})
+        self._failed.pop(key, None)
         progress = self._live.get(key)
         if progress is None:
-            return None
+            return next((event for event in unread if event.completion is not None), None)
         event = progress.finish("cancelled")
         self._retire(progress)
         return event
@@ -155,6 +161,8 @@ class Engine:
                 yield event
                 if event.completion is not None:
                     return
+            if key in self._failed:
+                raise self._failed.pop(key)
             if key not in self._live and not any(event.request == key for event in self._outbox):
                 return  # cancelled, or dropped by an error
             self._advance()
@@ -185,6 +193,8 @@ class Engine:
             while len(done) < len(keys):
                 self._advance()
                 done |= {event.request: event.completion for event in self._collect(set(keys)) if event.completion}
+                for key in self._failed.keys() & set(keys):
+                    raise self._failed.pop(key)
         finally:
             for key in keys:
                 self.cancel(key)
@@ -239,21 +249,24 @@ class Engine:
         seconds = time.perf_counter() - began
         for (progress, _), prefill in zip(members, reading, strict=True):
             progress.spend(seconds, prefill)
-        for progress, (id, logprob) in zip(ready, drawn, strict=True):
-            event = progress.take(id, logprob)
+        for progress, found in zip(ready, drawn, strict=True):
+            if isinstance(found, UserError):  # the others' answers do not depend on it
+                self._failed[progress.key] = found
+                self._retire(progress)
+                continue
+            event = progress.take(*found)
             self._outbox.append(event)
             if event.completion is not None:
                 self._retire(progress)
 
-    def _draw(self, progress: Progress, logits: Tensor) -> tuple[int, TokenLogprob | None]:
-        """The next token of one request; a request for which none can be drawn is dropped, and the error raised."""
+    def _draw(self, progress: Progress, logits: Tensor) -> tuple[int, TokenLogprob | None] | UserError:
+        """The next token of one request, or why none can be drawn."""
         chosen = progress.sampling
         number = draw.uniform(progress.seed, progress.drawn)
         try:
             id = draw.pick(logits, chosen, seen=progress.ids, banned=self._banned, number=number)
-        except UserError:
-            self._retire(progress)
-            raise
+        except UserError as error:
+            return error
         return id, None if chosen.logprobs is None else draw.logprob(logits, id, chosen.logprobs)
 
     # -------------------------------------------------------------------------------------------- places in the cache
@@ -273,8 +286,8 @@ class Engine:
                 self.cache.free(handle)
             else:
                 progress.handle, progress.cached = handle, keep
-        held = len(self._idle) + sum(other.handle is not None for other in self._live.values())
-        if progress.handle is None and held >= self._sequences:
+        # Every running request has a place or will open one in its next step; idle sessions may keep the rest.
+        while self._idle and len(self._idle) + len(self._schedule.running) > self._sequences:
             self.release(next(iter(self._idle)))
 
     def _mend(self, progress: Progress) -> None:

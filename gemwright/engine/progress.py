@@ -10,6 +10,8 @@ from gemwright.engine.stop import StopStrings
 from gemwright.text.stream import TextStream
 from gemwright.text.tokenizer import Tokenizer
 
+_ENDLESS = 8192  # tokens of an answer where neither the request nor a context ends it
+
 
 class Session:
     """What one conversation leaves in the cache between its requests.
@@ -57,6 +59,7 @@ class Progress:
         self.decode_seconds = 0.0
         self._ends = frozenset(sampling.stop_ids)
         self._full = context
+        self._limit = sampling.max_tokens or (_ENDLESS if context is None else None)
         self._stream = TextStream(tokenizer) if tokenizer else None
         self._stops = StopStrings(sampling.stop)
         self._text: list[str] = []
@@ -95,8 +98,7 @@ class Progress:
         self._text.append(text)
         if self._stops.found is not None:
             return self.finish("stop", id=id, logprob=logprob, text=text)
-        limit = self.sampling.max_tokens
-        if self.drawn == limit or len(self.ids) == self._full:
+        if self.drawn == self._limit or len(self.ids) == self._full:
             return self.finish("length", id=id, logprob=logprob, text=text)
         return Event(request=self.key, id=id, text=text, logprob=logprob, completion=None)
 

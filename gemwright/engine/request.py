@@ -17,6 +17,7 @@ FinishReason = Literal["stop", "length", "cancelled"]
 
 # What Google's own PyTorch sampler uses for every Gemma; the Gemma 3 checkpoints' generation_config says the same.
 _TEMPERATURE, _TOP_K, _TOP_P = 1.0, 64, 0.95
+_LARGEST = 10_000.0  # temperature, penalty and bias; beyond it logits leave float32
 
 
 def _whole(name: str, value: Any, least: int | None) -> None:
@@ -43,7 +44,7 @@ class Sampling:
     """How to draw tokens and when to stop. `None` in the first six means "as the checkpoint says" (see `resolve`).
 
     Attributes:
-        max_tokens: tokens to draw at most; None: until the context is full.
+        max_tokens: tokens to draw at most; None: until the context is full (8,192 where there is no context).
         temperature: divides the logits; 0 takes the likeliest token (the lowest id of equals).
         top_k: draw among that many likeliest tokens; 0: no such limit.
         top_p: drop tokens that stand behind more than this much probability; 1: no such limit.
@@ -83,21 +84,29 @@ class Sampling:
         _whole("top_k", self.top_k, least=0)
         _whole("logprobs", self.logprobs, least=0)
         _whole("seed", self.seed, least=None)
-        _between("temperature", self.temperature, 0, math.inf)
+        _between("temperature", self.temperature, 0, _LARGEST)
         _between("top_p", self.top_p, 0, 1)
         _between("min_p", self.min_p, 0, 1)
-        _between("repetition_penalty", self.repetition_penalty, 0, math.inf)
-        if self.top_p == 0 or self.repetition_penalty == 0:
-            name = "top_p" if self.top_p == 0 else "repetition_penalty"
-            raise UserError(f"{name} is 0, it must be positive", hint="leave it out, or use temperature=0")
+        _between("repetition_penalty", self.repetition_penalty, 0, _LARGEST)
+        if self.top_p == 0:
+            raise UserError("top_p is 0, it must be positive", hint="leave it out, or use temperature=0")
+        if self.repetition_penalty is not None and self.repetition_penalty * _LARGEST < 1:
+            raise UserError(
+                f"repetition_penalty is {self.repetition_penalty}, it must be at least {1 / _LARGEST}",
+                hint="leave it out, or give a number near 1",
+            )
         for text in self.stop:
             if not isinstance(text, str) or not text:
                 raise UserError(f"a stop string is {text!r}", hint="give strings of at least one character")
         for id in (*self.stop_ids, *self.logit_bias):
             _whole("a token id", id, least=0)
         for id, bias in self.logit_bias.items():
-            if isinstance(bias, bool) or not isinstance(bias, int | float) or math.isnan(bias) or bias == math.inf:
-                raise UserError(f"the logit bias of id {id} is {bias!r}", hint="give a number, or -inf to forbid it")
+            number = isinstance(bias, int | float) and not isinstance(bias, bool)
+            if not number or not (bias == -math.inf or abs(bias) <= _LARGEST):
+                raise UserError(
+                    f"the logit bias of id {id} is {bias!r}",
+                    hint=f"give a number between -{_LARGEST:.0f} and {_LARGEST:.0f}, or -inf to forbid it",
+                )
 
     def resolve(self, defaults: Sampling) -> Sampling:
         """This sampling with every `None` of the first six filled from `defaults`, and the stop ids of both joined

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 
 import torch
 
 from gemwright.arch.spec import Attention, Model
 from gemwright.cache.allocate import allocate
 from gemwright.errors import UserError
+from gemwright.planner.measure import available
 
 _SHARE = 0.5  # of the free memory that a cache may take unasked
 _LEAST = 2048  # tokens; a machine without room for this has other worries
-_MEMINFO = Path("/proc/meminfo")
 
 
 def capacity(spec: Model, context: int | None) -> int:
@@ -71,11 +70,4 @@ def default_context(
 
 def free_bytes(device: torch.device) -> int | None:
     """Memory that is free for a program on this device, in bytes; None where nobody tells."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    kilobytes = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
-    return None if kilobytes is None else int(kilobytes) * 1024
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available()

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from gemwright.arch.spec import Attention, Rope
 from gemwright.cache.allocate import Step
+from gemwright.nn.linear import Linear
 from gemwright.nn.norm import RMSNorm
 from gemwright.ops.attend import attend_documents
 from gemwright.ops.rope import Angles, rotate
@@ -19,10 +20,10 @@ class AttentionMixer(nn.Module):
     def __init__(self, width: int, spec: Attention, epsilon: float) -> None:
         super().__init__()
         self.spec = spec
-        self.query = nn.Linear(width, spec.heads * spec.head_dim, bias=False)
-        self.key = nn.Linear(width, spec.kv_heads * spec.head_dim, bias=False)
-        self.value = nn.Linear(width, spec.kv_heads * spec.head_dim, bias=False)
-        self.out = nn.Linear(spec.heads * spec.head_dim, width, bias=spec.out_bias)
+        self.query = Linear(width, spec.heads * spec.head_dim, bias=False)
+        self.key = Linear(width, spec.kv_heads * spec.head_dim, bias=False)
+        self.value = Linear(width, spec.kv_heads * spec.head_dim, bias=False)
+        self.out = Linear(spec.heads * spec.head_dim, width, bias=spec.out_bias)
         if spec.qk_norm:
             self.query_norm = RMSNorm(spec.head_dim, epsilon)
             self.key_norm = RMSNorm(spec.head_dim, epsilon)

@@ -14,13 +14,12 @@ from gemwright.cache.allocate import Step
 from gemwright.nn.block import Block
 from gemwright.nn.embed import Embedding
 from gemwright.nn.head import Head
+from gemwright.nn.linear import sample
 from gemwright.nn.norm import RMSNorm
 from gemwright.ops.rope import rope_angles
 from gemwright.ops.span import Span
 
 T = TypeVar("T")
-
-_SAMPLES = 64  # elements of each parameter that its digest reads
 
 NO_FLOAT16 = (
     "float16 cannot hold this family: residual streams pass 65,504, its largest number, and turn into infinities; "
@@ -59,11 +58,12 @@ class Decoder(nn.Module):
     def digest(self) -> str:
         """A name for these weights: a hash over evenly spaced elements of every parameter. Saved sequences are tied to
         it, so that another tuning of the same architecture does not continue them."""
-        digest = hashlib.sha256()
-        for name, parameter in self.named_parameters():
-            flat = parameter.detach().reshape(-1)
-            some = flat[:: max(1, flat.numel() // _SAMPLES)].float().cpu()
-            digest.update(f"{name} {tuple(parameter.shape)}".encode() + some.numpy().tobytes())
+        digest = hashlib.sha256(self.spec.fingerprint().encode())
+        for name, module in self.named_modules():
+            own = getattr(module, "samples", None)
+            parameters = module.named_parameters(recurse=False)
+            for kind, some in (own() if own else {kind: sample(value) for kind, value in parameters}).items():
+                digest.update(f"{name}.{kind}".encode() + some.numpy().tobytes())
         return digest.hexdigest()[:32]
 
     @overload
@@ -88,7 +88,11 @@ class Decoder(nn.Module):
         if ids.shape != (span.plan.tokens,):
             raise ValueError(f"{tuple(ids.shape)} ids do not fit a step of {span.plan.tokens} tokens")
         if memory is None:
+            if any(span.plan.past):
+                raise ValueError("a span with a past needs the memory that holds it")
             return self._run(ids, span, memory, use)
+        if memory.span is not span:
+            raise ValueError("this span is not the one that the memory was prepared for")
         with torch.no_grad():
             return self._run(ids, span, memory, use)
 

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemwright.arch.spec import Mlp
-from gemwright.ops.pointwise import geglu
+from gemwright.nn.linear import Linear
 
 
 class GatedMlp(nn.Module):
@@ -14,10 +14,10 @@ class GatedMlp(nn.Module):
 
     def __init__(self, width: int, spec: Mlp) -> None:
         super().__init__()
-        self.gate = nn.Linear(width, spec.hidden, bias=spec.bias)
-        self.up = nn.Linear(width, spec.hidden, bias=spec.bias)
-        self.down = nn.Linear(spec.hidden, width, bias=spec.bias)
+        self.gate = Linear(width, spec.hidden, bias=spec.bias)
+        self.up = Linear(width, spec.hidden, bias=spec.bias)
+        self.down = Linear(spec.hidden, width, bias=spec.bias)
 
     def forward(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         """`[N, D]` → `[N, D]`."""
-        return self.down(geglu(self.gate(x), self.up(x)))
+        return self.down(self.gate.gelu(x) * self.up(x))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 
 from gemwright.arch.spec import Recurrent, Rope
 from gemwright.cache.allocate import Step
+from gemwright.nn.linear import Linear
 from gemwright.ops.conv import causal_conv, with_past
 from gemwright.ops.rope import Angles
 from gemwright.ops.scan import block_linear, enter, gated_input, scan
@@ -72,9 +72,9 @@ class RecurrentMixer(nn.Module):
     def __init__(self, width: int, spec: Recurrent) -> None:
         super().__init__()
         self.spec = spec
-        self.linear_x = nn.Linear(width, spec.width)
-        self.linear_y = nn.Linear(width, spec.width)
-        self.linear_out = nn.Linear(spec.width, width)
+        self.linear_x = Linear(width, spec.width)
+        self.linear_y = Linear(width, spec.width)
+        self.linear_out = Linear(spec.width, width)
         self.conv = Conv(spec.width, spec.conv)
         self.rg_lru = RgLru(spec)
 
@@ -89,4 +89,4 @@ class RecurrentMixer(nn.Module):
         states = self.rg_lru(u, span.tensors.position, past)
         if memory is not None:
             memory.write(layer, states, inputs)
-        return self.linear_out(states.to(x.dtype) * F.gelu(self.linear_y(x), approximate="tanh"))
+        return self.linear_out(states.to(x.dtype) * self.linear_y.gelu(x))

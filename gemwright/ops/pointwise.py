@@ -1,9 +1,8 @@
-"""What happens to each token on its own: RMSNorm, soft cap, GeGLU."""
+"""What happens to each token on its own: RMSNorm, soft cap."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -32,8 +31,3 @@ def rms_norm(x: Float[Tensor, "*N D"], weight: Float[Tensor, " D"], epsilon: flo
 def soft_cap(x: Float[Tensor, "*N"], cap: float | None) -> Float[Tensor, "*N"]:
     """`cap * tanh(x / cap)`; `x` itself where there is no cap."""
     return x if cap is None else torch.tanh(x / cap) * cap
-
-
-def geglu(gate: Float[Tensor, "*N F"], up: Float[Tensor, "*N F"]) -> Float[Tensor, "*N F"]:
-    """`gelu(gate) * up` with the tanh form of gelu, which every Gemma was trained with. Both `[..., F]`."""
-    return F.gelu(gate, approximate="tanh") * up

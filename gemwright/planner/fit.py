@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from gemwright.arch import presets
 from gemwright.arch.spec import Model
 from gemwright.errors import UserError
+from gemwright.loading import open_checkpoint
 from gemwright.planner import count
 from gemwright.text.tokenizer import FILES
-from gemwright.weights import hf_config, hub, torch_ckpt
+from gemwright.weights import hub
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -95,10 +95,10 @@ def plan(
 ) -> Plan:
     """Counts what running a model takes, without loading or allocating it.
 
-    `model`: a preset's or hub name (no file is needed), a folder or .ckpt file, a spec, or None for the model that
-    ships with the package. `context`: tokens of each of `batch` sequences (default: what the model was made for).
-    `chunk`: prompt tokens in a step. `dtype`: "auto" is bfloat16, or the dtype of the folder's files. `memory`: bytes
-    that may be used; the plan then tells the longest context that fits.
+    `model`: a folder or .ckpt file, a hub name, a published name (no file of it is needed), a spec, or None for the
+    model that ships with the package. `context`: tokens of each of `batch` sequences (default: what the model was made
+    for). `chunk`: prompt tokens in a step. `dtype`: "auto" is the dtype in which files that are here are loaded, else
+    bfloat16. `memory`: bytes that may be used; the plan then tells the longest context that fits.
 
     Raises `UserError` for an unknown model or dtype and for numbers that cannot be planned.
     """
@@ -182,24 +182,12 @@ def _find(model: str | Path | Model | None) -> tuple[Model, torch.dtype, int]:
     """A model's spec, the dtype of its files (bfloat16 where there are none) and the pieces of its tokenizer."""
     if isinstance(model, Model):
         return model, torch.bfloat16, 0
-    if isinstance(model, str) and not Path(model).expanduser().exists() and (spec := _preset(model)):
-        return spec, torch.bfloat16, spec.vocab
-    path = hub.resolve(model)
-    if torch_ckpt.is_checkpoint(path):
-        spec = torch_ckpt.TorchCheckpoint(path).spec
-        return spec, torch.bfloat16, spec.vocab
-    spec, layout = hf_config.read(path)
-    stored = [entry.dtype for entry in layout.entries()]
-    common = max(set(stored), key=stored.count) if stored else torch.bfloat16
-    has_tokenizer = any((path / file).is_file() for file in FILES.values())
-    return spec, common, spec.vocab if has_tokenizer else 0
-
-
-def _preset(name: str) -> Model | None:
-    try:
-        return presets.preset(name)
-    except UserError:
-        return None
+    found = hub.locate(model)
+    if isinstance(found, Model):
+        return found, torch.bfloat16, found.vocab
+    opened = open_checkpoint(found)
+    has_tokenizer = any((opened.folder / file).is_file() for file in FILES.values())
+    return opened.spec, opened.stored, opened.spec.vocab if has_tokenizer else 0
 
 
 def _dtype(wanted: str | torch.dtype, stored: torch.dtype) -> torch.dtype:

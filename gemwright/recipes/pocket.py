@@ -26,6 +26,7 @@ from gemwright.data import python_text
 from gemwright.data.documents import PYTHON
 from gemwright.data.tokens import TokenFile
 from gemwright.errors import UserError
+from gemwright.paths import probe
 from gemwright.text.train import train_tokenizer
 from gemwright.train.corpus import documents
 from gemwright.train.export import export
@@ -67,11 +68,12 @@ def model() -> Model:
 
 
 def pocket(out: str | Path) -> Run:
-    """The run that trained the embedded model, in the folder `out`."""
+    """The run that trained the embedded model, in the folder `out`. Raises `UserError` where `out` is no path."""
+    out = probe(out)
     return Run(
         name="pocket",
         model=model(),
-        tokenizer=Path(out) / "tokenizer",
+        tokenizer=out / "tokenizer",
         data=Data(sources=(PYTHON,), field="text", held_out=0.02, row=CONTEXT),
         step=Step(tokens=4096, micro=4096),
         optim=Optim(rate=2e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
@@ -80,7 +82,7 @@ def pocket(out: str | Path) -> Run:
         seed=1,
         compute="float32",
         watch=Watch(log=10, evaluate=250, checkpoint=250, keep=2),
-        out=Path(out),
+        out=out,
     )
 
 
@@ -93,11 +95,11 @@ def make(
 ) -> tuple[Outcome, Path | None]:
     """Trains the vocabulary, then the model, and writes the folder `out/model` (None where the run was stopped, with
     a checkpoint to resume from). Raises `UserError` as `train` does."""
-    if not resume and exists(run.out / "checkpoints"):
-        raise UserError(f"{run.out} holds a run already", hint="resume it, or choose another folder")
+    if not resume:
+        _check_untouched(run)
     # A vocabulary that is there already is kept: the tokens of a run that has begun are made of it.
     if not (resume and (run.tokenizer / "tokenizer_config.json").is_file()):
-        vocabulary(run)
+        vocabulary(run, overwrite=resume and run.tokenizer == run.out / "tokenizer")
     outcome = train(run, resume=resume, progress=progress, stop=stop)
     if not outcome.finished:
         return outcome, None
@@ -108,19 +110,28 @@ def make(
         dtype=torch.bfloat16,
         sampling=SAMPLING,
         documents={"recipe.json": report(run, outcome)},
-        overwrite=True,
+        overwrite=resume,
     )
     return outcome, folder
 
 
-def vocabulary(run: Run) -> None:
-    """Trains the tokenizer of `run` on its training side; held-out text takes no part."""
+def _check_untouched(run: Run) -> None:
+    """Raises `UserError` where a run is under way, or something lies where this one would write."""
+    if exists(run.out / "checkpoints"):
+        raise UserError(f"{run.out} holds a run already", hint="resume it, or choose another folder")
+    if taken := [path for path in (run.tokenizer, run.out / "model") if path.exists()]:
+        raise UserError(f"{taken[0]} is there already", hint="resume the run that made it, or choose another folder")
+
+
+def vocabulary(run: Run, *, overwrite: bool = False) -> None:
+    """Trains the tokenizer of `run` on its training side; held-out text takes no part. Raises `UserError` where its
+    folder holds one already, unless `overwrite`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "text.txt"
         with path.open("w", encoding="utf-8", newline="\n") as file:
             for document in documents(run.data, "train"):
                 file.write(document.text)
-        train_tokenizer([path], run.model.vocab, run.tokenizer, family="gemma3")
+        train_tokenizer([path], run.model.vocab, run.tokenizer, family="gemma3", overwrite=overwrite)
 
 
 def report(run: Run, outcome: Outcome) -> dict[str, Any]:
@@ -128,9 +139,7 @@ def report(run: Run, outcome: Outcome) -> dict[str, Any]:
     trained = TokenFile(run.out / "tokens" / "train").meta
     return {
         "recipe": run.name,
-        "text": "documentation topics and standard library source of the Python that ran the recipe",
-        "text_license": "PSF-2.0",
-        "python": python_text.version(),
+        **_text(run),
         "torch": torch.__version__,
         "parameters": sum(parameter.numel() for parameter in outcome.model.parameters()),
         "steps": outcome.step,
@@ -147,6 +156,17 @@ def report(run: Run, outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def _text(run: Run) -> dict[str, Any]:
+    """What is known of the text: its licence and version where it is Python's own, else its sources as given."""
+    if run.data.sources != (PYTHON,):
+        return {"text": list(run.data.sources)}
+    return {
+        "text": "documentation topics and standard library source of the Python that ran the recipe",
+        "text_license": "PSF-2.0",
+        "python": python_text.version(),
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The recipe from the command line."""
     parser = argparse.ArgumentParser(prog="python -m gemwright.recipes.pocket", description="Train the embedded model.")
@@ -156,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         run = override(pocket(given.out), given.set)
-        if not python_text.is_pinned():
+        if PYTHON in run.data.sources and not python_text.is_pinned():
             wanted = ".".join(map(str, python_text.PINNED))
             print(f"note: Python {python_text.version()} has other text than {wanted}", file=sys.stderr)
         outcome, folder = make(run, resume=given.resume, progress=_show)
@@ -167,7 +187,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"stopped after step {outcome.step}; --resume goes on", file=sys.stderr)
         return 130
     trained = TokenFile(run.out / "tokens" / "train").meta
-    print(f"text: Python {python_text.version()}, {trained.bytes} bytes, sha256 {trained.digest}")
+    own = run.data.sources == (PYTHON,)
+    text = f"Python {python_text.version()}" if own else ", ".join(run.data.sources)
+    print(f"text: {text}, {trained.bytes} bytes, sha256 {trained.digest}")
     if outcome.held_out:
         print(f"held out: {outcome.held_out.loss:.4f} nats a token, {outcome.held_out.bits_per_byte:.4f} bits a byte")
     print(folder)

@@ -9,6 +9,8 @@ vocabulary and the merges only.
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +18,29 @@ from gemwright.text import pieces, sentencepiece_file
 from gemwright.text.sentencepiece_file import ModelFile, Piece
 from gemwright.text.template import BUILT_IN
 
+FILES = ("tokenizer.model", "tokenizer.json", "special_tokens_map.json", "tokenizer_config.json")
+"""What a written folder holds."""
+
 
 def write_folder(model: bytes, folder: Path, specials: tuple[str, ...]) -> None:
-    """Write tokenizer.model, tokenizer.json, tokenizer_config.json and special_tokens_map.json.
+    """Write `FILES`: each appears whole, and none before all of them are on the disk. Files of these names are
+    replaced, others are left alone.
 
     `model` is the bytes of a tokenizer.model whose first five pieces are the core ones; `specials` names the control
     marks that follow them.
     """
+    trees = _trees(model, specials)
     folder.mkdir(parents=True, exist_ok=True)
-    parsed = sentencepiece_file.parse(model)
-    (folder / "tokenizer.model").write_bytes(model)
-    _write(folder / "tokenizer.json", tokenizer_json(parsed, specials), indent=None)
+    with tempfile.TemporaryDirectory(prefix=".tokenizer-", dir=folder) as work:
+        for name in FILES:
+            (Path(work) / name).write_bytes(trees[name])
+        for name in FILES:
+            os.replace(Path(work) / name, folder / name)
+
+
+def _trees(model: bytes, specials: tuple[str, ...]) -> dict[str, bytes]:
+    """The files' contents by name."""
     named = dict(zip(("pad_token", "eos_token", "bos_token", "unk_token", "mask_token"), pieces.CORE, strict=True))
-    _write(folder / "special_tokens_map.json", {**named, "additional_special_tokens": list(specials)}, indent=2)
     config = {
         **named,
         "additional_special_tokens": list(specials),
@@ -40,11 +52,16 @@ def write_folder(model: bytes, folder: Path, specials: tuple[str, ...]) -> None:
         "spaces_between_special_tokens": False,
         "tokenizer_class": "GemmaTokenizer",
     }
-    _write(folder / "tokenizer_config.json", config, indent=2)
+    return {
+        "tokenizer.model": model,
+        "tokenizer.json": _json(tokenizer_json(sentencepiece_file.parse(model), specials), indent=None),
+        "special_tokens_map.json": _json({**named, "additional_special_tokens": list(specials)}, indent=2),
+        "tokenizer_config.json": _json(config, indent=2),
+    }
 
 
-def _write(path: Path, tree: dict[str, Any], indent: int | None) -> None:
-    path.write_text(json.dumps(tree, ensure_ascii=False, indent=indent) + "\n", encoding="utf-8")
+def _json(tree: dict[str, Any], indent: int | None) -> bytes:
+    return (json.dumps(tree, ensure_ascii=False, indent=indent) + "\n").encode("utf-8")
 
 
 def merges(vocabulary: list[Piece]) -> list[tuple[str, str]]:

@@ -67,7 +67,7 @@ GEMMA_3 = Vocabulary(
 )
 """`<image_soft_token>` lies one past the SentencePiece file: only Hugging Face folders name it."""
 
-VOCABULARIES = {"gemma": GEMMA_2, "gemma2": GEMMA_2, "recurrentgemma": GEMMA_2, "gemma3": GEMMA_3}
+VOCABULARIES = {"gemma1": GEMMA_2, "gemma2": GEMMA_2, "recurrentgemma": GEMMA_2, "gemma3": GEMMA_3}
 
 
 def is_unparsed(name: str) -> bool:
@@ -79,7 +79,7 @@ def training_specials(family: str) -> tuple[str, ...]:
     """Names after the five core ones that a new vocabulary of `family` gets, in id order.
 
     Raises:
-        ValueError: `family` is none of gemma, gemma2, gemma3, recurrentgemma.
+        ValueError: `family` is none of gemma1, gemma2, gemma3, recurrentgemma.
     """
     if family not in VOCABULARIES:
         raise ValueError(f"family {family!r} is not one of {', '.join(VOCABULARIES)}")

@@ -17,8 +17,9 @@ from pathlib import Path
 import sentencepiece
 
 from gemwright.errors import UserError
+from gemwright.paths import probe
 from gemwright.text import pieces
-from gemwright.text.export import write_folder
+from gemwright.text.export import FILES, write_folder
 
 LINE_CHARACTERS = 1000
 """Longer lines are cut (at a space where there is one): SentencePiece drops lines above 4,192 bytes."""
@@ -104,6 +105,7 @@ def train_tokenizer(
     family: str = "gemma3",
     text_budget: int = 256_000_000,
     threads: int = 1,
+    overwrite: bool = False,
 ) -> Trained:
     """Train a vocabulary of exactly `vocab_size` pieces and write it to `out_folder` in both forms.
 
@@ -112,10 +114,13 @@ def train_tokenizer(
     read as UTF-8 in bounded memory; text beyond `text_budget` bytes is thinned evenly, line by line.
 
     Raises:
-        UserError: a file is missing or not UTF-8, there is no text, or the text yields fewer (or needs more) pieces
-            than `vocab_size`.
+        UserError: a file is missing or not UTF-8, there is no text, the text yields fewer (or needs more) pieces
+            than `vocab_size`, or `out_folder` holds a tokenizer already and `overwrite` is false.
         ValueError: `family` is unknown.
     """
+    folder = probe(out_folder)
+    if not overwrite:
+        _refuse_taken(folder)
     specials = pieces.training_specials(family)
     user_defined = (*specials, *pieces.run_pieces(vocab_size))
     least = len(pieces.CORE) + len(user_defined) + 256
@@ -124,7 +129,7 @@ def train_tokenizer(
             f"a vocabulary of {vocab_size} pieces has no room for words: marks, white space and bytes take {least}",
             hint="ask for 500 pieces or more",
         )
-    corpus = _Corpus([Path(file) for file in files], text_budget)
+    corpus = _Corpus([probe(file) for file in files], text_budget)
     model = io.BytesIO()
     try:
         _run(corpus, model, vocab_size, user_defined, threads)
@@ -132,12 +137,22 @@ def train_tokenizer(
         raise corpus.problem or _explained(str(error), corpus, vocab_size) from error
     if corpus.problem:
         raise corpus.problem
-    folder = Path(out_folder)
     try:
         write_folder(model.getvalue(), folder, specials)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error}", hint="choose another folder") from error
     return Trained(folder, vocab_size, corpus.read, corpus.used)
+
+
+def _refuse_taken(folder: Path) -> None:
+    try:
+        taken = next((name for name in FILES if (folder / name).exists()), None)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: cannot be written: {error}", hint="choose another folder") from error
+    if taken:
+        raise UserError(
+            f"{folder} holds a tokenizer already ({taken})", hint="choose another folder, or ask to overwrite it"
+        )
 
 
 def _run(corpus: _Corpus, model: io.BytesIO, vocab_size: int, user_defined: tuple[str, ...], threads: int) -> None:

@@ -12,16 +12,8 @@ import torch
 
 from gemwright.nn.decoder import Decoder
 from gemwright.text.tokenizer import Tokenizer
-from gemwright.text.turns import stop_ids
 from gemwright.weights.save import save
-
-_TOKENIZER_FILES = (
-    "tokenizer.model",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-)
+from gemwright.weights.side_files import tokenizer_files
 
 
 def export(
@@ -35,13 +27,13 @@ def export(
     overwrite: bool = False,
 ) -> Path:
     """Writes a Hugging Face folder, whole or not at all: the model in `dtype`, all tokenizer files of
-    `tokenizer_folder`, `generation_config.json` with `sampling` (temperature and so on) and the ids that end a text,
-    and `documents`, further JSON files by name. Raises `UserError` where the folder cannot be written."""
+    `tokenizer_folder`, `generation_config.json` with `sampling` (temperature and so on) and the id that ends a text
+    (not the end of a turn: naming it says that the model holds conversations), and `documents`, further JSON files by
+    name. Raises `UserError` where the folder cannot be written."""
     tokenizer = Tokenizer.load(tokenizer_folder)
-    stops = list(stop_ids(tokenizer, None))
     generation = {
         "bos_token_id": tokenizer.bos,
-        "eos_token_id": stops if len(stops) > 1 else stops[0],
+        "eos_token_id": tokenizer.eos,
         "pad_token_id": tokenizer.pad,
         **sampling,
     }
@@ -49,6 +41,5 @@ def export(
     with tempfile.TemporaryDirectory() as extra:
         for name, tree in files.items():
             (Path(extra) / name).write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        extras = [tokenizer_folder / name for name in _TOKENIZER_FILES if (tokenizer_folder / name).is_file()]
-        extras += [Path(extra) / name for name in files]
+        extras = [*tokenizer_files(tokenizer_folder), *(Path(extra) / name for name in files)]
         return save(model, folder, dtype=dtype, extras=extras, overwrite=overwrite)

@@ -64,8 +64,9 @@ class Run:
     out: Path
 
 
-# The recipe decides these: a layer's fields hang together, and the paths have arguments of their own.
-_FIXED = ("name", "model")
+# The recipe decides these: a layer's fields hang together, and it writes to the folders that it names.
+_FIXED = ("name", "model", "tokenizer", "out")
+_SEEDS = 2**63
 _WITHOUT_INFLUENCE = ("out", "tokenizer", "watch")
 
 
@@ -108,6 +109,7 @@ def check(run: Run) -> Run:
         "data.row": run.model.context is None or run.data.row <= run.model.context,
         "step.micro": run.data.row <= run.step.micro <= run.step.tokens,
         "data.sources": len(run.data.sources) > 0,
+        "seed": 0 <= run.seed < _SEEDS,
     }
     wrong += [name for name, fits in within.items() if not fits]
     if wrong:
@@ -116,6 +118,7 @@ def check(run: Run) -> Run:
             "step.micro": f"at least a row ({run.data.row}), at most a step ({run.step.tokens})",
             "data.row": f"at least 2, at most the model's context ({run.model.context})",
             "schedule.warmup": f"0 or more, less than steps ({run.steps})",
+            "seed": f"0 to {_SEEDS - 1}",
         }
         raise UserError(f"{wrong[0]} cannot be {value}", hint=hints.get(wrong[0], "choose another value"))
     return run

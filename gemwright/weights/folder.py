@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from gemwright.errors import UserError
+from gemwright.paths import probe
 from gemwright.weights.fields import Fields, list_folder, read_json, shorten
 from gemwright.weights.safetensors import Entry, TensorFile
 
@@ -46,7 +47,7 @@ class Folder:
                     hint="shards lie beside their index",
                 )
         for file in sorted(set(where.values())):
-            if not (self.path / file).exists():
+            if not probe(self.path / file).exists():
                 raise UserError(f"shard {file} is missing from {self.path}", hint="fetch the folder again")
             self.files[file] = TensorFile(self.path / file)
         for name, file in where.items():
@@ -104,9 +105,3 @@ def _nothing_there(path: Path) -> UserError:
     if other:
         return UserError(f"{path} has no {SINGLE}, only {', '.join(other[:3])}", hint="give its safetensors version")
     return UserError(f"{path} has no {SINGLE} and no {INDEX}", hint="fetch its weights: gemwright pull")
-
-
-def list_tensors(path: Path) -> list[Entry]:
-    """Every tensor of a folder after a check of all its files: names, dtypes, shapes and bytes in the files' order."""
-    folder = Folder(path)
-    return [folder.entry(name) for name in folder.names()]

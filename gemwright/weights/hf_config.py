@@ -86,7 +86,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 _LAYER_TYPES = ("sliding_attention", "full_attention")
 _ROPE_TYPES = ("default", "linear")
-_MAX_DEPTH = 4096  # far beyond any model; a larger number is damage, and building its spec would eat the memory
+MAX_DEPTH = 4096  # far beyond any model; a larger number is damage, and building its spec would eat the memory
 _MAX_SIZE = 1 << 24
 
 
@@ -107,11 +107,6 @@ def parse(config: Mapping[str, Any], name: str = "model", where: str = "config.j
         ) from error
     check_keys(fields)
     return replace(model, name=_published_name(model) or name), fields.notes
-
-
-def read_spec(folder: Path) -> Model:
-    """The model that a folder's config.json describes; no weights are needed."""
-    return parse(read_json(folder / "config.json"), _called(folder), str(folder / "config.json"))[0]
 
 
 def read(folder: Path) -> tuple[Model, Layout]:
@@ -206,7 +201,7 @@ def _sizes(fields: Fields, kind: str) -> dict[str, Any]:
     _activation(fields)
     sizes: dict[str, Any] = {
         "width": fields.integer("hidden_size", defaults["hidden_size"], high=_MAX_SIZE),
-        "depth": fields.integer("num_hidden_layers", defaults["num_hidden_layers"], high=_MAX_DEPTH),
+        "depth": fields.integer("num_hidden_layers", defaults["num_hidden_layers"], high=MAX_DEPTH),
         "heads": fields.integer("num_attention_heads", defaults["num_attention_heads"], high=_MAX_SIZE),
         "hidden": fields.integer("intermediate_size", defaults["intermediate_size"], high=_MAX_SIZE),
         "vocab": fields.integer("vocab_size", defaults["vocab_size"], high=_MAX_SIZE),
@@ -286,7 +281,7 @@ def _gemma3_text(fields: Fields) -> Model:
     sizes = _sizes(fields, "gemma3_text")
     pattern = 6
     for key in ("_sliding_window_pattern", "sliding_window_pattern"):
-        pattern = fields.integer(key, high=_MAX_DEPTH) if fields.has(key) else pattern
+        pattern = fields.integer(key, high=MAX_DEPTH) if fields.has(key) else pattern
     types = _types(fields, sizes["depth"], pattern)
     model = gemma3(
         **{**sizes, "depth": 2},
@@ -363,7 +358,7 @@ def _recurrent(fields: Fields) -> Model:
     return recurrentgemma(
         **sizes | {"hidden": sizes["hidden"] // 2},
         recurrent_width=fields.integer("lru_width", high=_MAX_SIZE) if fields.has("lru_width") else width,
-        conv=fields.integer("conv1d_width", defaults["conv1d_width"], high=_MAX_DEPTH),
+        conv=fields.integer("conv1d_width", defaults["conv1d_width"], high=MAX_DEPTH),
         kv_heads=fields.integer("num_key_value_heads", high=_MAX_SIZE) if fields.has("num_key_value_heads") else heads,
         head_dim=fields.integer("head_dim", high=_MAX_SIZE) if fields.has("head_dim") else width // heads,
         context=None,

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from gemwright.arch import presets
+from gemwright.arch.spec import Model
 from gemwright.errors import UserError
-from gemwright.weights.fields import shorten
+from gemwright.paths import probe
 
 EMBEDDED = "pocket"
 OWNER = "google"
@@ -44,13 +45,9 @@ def resolve(name: str | Path | None) -> Path:
         if not (folder / "config.json").exists():
             raise UserError(f"the embedded model is missing from {folder}", hint="install the package again")
         return folder
-    text = str(name)
-    try:
-        path = Path(name).expanduser()
-        if path.exists():
-            return path
-    except (OSError, ValueError, RuntimeError) as error:  # too long for a path, or in a folder that may not be read
-        raise UserError(f"{shorten(text)} is neither a path nor a name: {error}", hint="check it") from error
+    text, path = str(name), probe(name)
+    if path.exists():
+        return path
     if isinstance(name, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1:
         raise UserError(f"{path} does not exist", hint="check the path")
     repo = repository(text)
@@ -59,6 +56,25 @@ def resolve(name: str | Path | None) -> Path:
     if "/" not in text:
         presets.sizes(text)  # an unknown name ends here, with its neighbours
     raise UserError(f"{text} is neither a folder here nor in the local cache", hint=f"fetch it: gemwright pull {text}")
+
+
+def locate(name: str | Path | None) -> Path | Model:
+    """As `resolve`; where no files are here, the published model of that name, given alone or under `google/`."""
+    try:
+        return resolve(name)
+    except UserError:
+        published = _published(name) if isinstance(name, str) else None
+        if published is None:
+            raise
+        return published
+
+
+def _published(name: str) -> Model | None:
+    plain = name.removeprefix(f"{OWNER}/")
+    try:
+        return None if "/" in plain else presets.preset(plain)  # of others' weights of that name nothing is known
+    except UserError:
+        return None
 
 
 def _cached(repo: str) -> Path | None:
@@ -78,7 +94,8 @@ def pull(name: str, folder: Path | None = None, token: str | None = None, revisi
     """Fetch a repository's configs, safetensors and tokenizer; a broken download resumes where it stopped.
 
     With `folder` the files lie there, else in the hub's cache, where `resolve` finds them by name. Raises `UserError`
-    for an unknown name, a licence that has not been accepted, no network and a full disk.
+    for an unknown name, a licence that has not been accepted, no network, a full disk, and a repository without
+    safetensors.
     """
     import huggingface_hub
 
@@ -91,14 +108,21 @@ def pull(name: str, folder: Path | None = None, token: str | None = None, revisi
                 f"the weights of {name} were never published", hint=f"make fresh ones: gemwright new {name}"
             )
     repo = repository(name)
-    return Path(
+    where = None if folder is None else probe(folder)
+    fetched = Path(
         _explained(
             lambda: huggingface_hub.snapshot_download(
-                repo, revision=revision, local_dir=folder, token=token, allow_patterns=_PATTERNS
+                repo, revision=revision, local_dir=where, token=token, allow_patterns=_PATTERNS
             ),
             repo,
         )
     )
+    if not any(fetched.glob("*.safetensors")):
+        raise UserError(
+            f"{repo} has no safetensors files, so there are no weights in {fetched}",
+            hint=f"a .ckpt file is converted by gemwright convert; see https://huggingface.co/{repo}/tree/main",
+        )
+    return fetched
 
 
 def _transport_error() -> type[Exception]:

@@ -115,11 +115,6 @@ class TensorFile:
         if last > first and hasattr(self._map, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED, begin, self.data_start + last - begin)
 
-    def raw(self, name: str, start: int, stop: int) -> memoryview:
-        """Bytes [start, stop) of a tensor."""
-        base = self.data_start + self.entries[name].start
-        return memoryview(self._map)[base + start : base + stop]
-
 
 def _read_header(file: Any, path: Path, size: int) -> tuple[bytes, int]:
     start = file.read(8)

@@ -1,7 +1,8 @@
 """A model in memory → a Hugging Face folder, tensor by tensor.
 
 With the layout that its folder was read with, the same names, dtypes, bytes, shards and config come out; what the
-model left in the file (a vision half, say) is copied from there byte for byte.
+model left in the file (a vision half, say) is copied from there byte for byte, and so is a tensor that loading rounded
+and nobody has changed since.
 """
 
 from __future__ import annotations
@@ -20,25 +21,30 @@ from torch import nn
 
 from gemwright.errors import UserError
 from gemwright.nn.decoder import Decoder
+from gemwright.paths import probe
 from gemwright.weights.fields import list_folder, shorten
 from gemwright.weights.folder import INDEX, SINGLE, Folder
 from gemwright.weights.hf_write import write
 from gemwright.weights.layout import Layout, Shard
 from gemwright.weights.names import HEADS, table
 from gemwright.weights.safetensors import CODES, DTYPES, Entry, header_bytes
-from gemwright.weights.stream import CHUNK, FLOATS, blocks
+from gemwright.weights.stream import CHUNK, FLOATS, blocks, is_rounded
 
 SHARD_BYTES = 5_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Item:
-    """A tensor to write: a parameter of the model, or (None) the bytes of the source folder."""
+    """A tensor to write: a parameter of the model, or (None) the bytes of the source folder.
+
+    `rounded`: the source's dtype is wider than the parameter's, so its bytes are copied if they still say the same.
+    """
 
     name: str
     code: str
     shape: tuple[int, ...]
     parameter: nn.Parameter | None
+    rounded: bool = False
 
     @property
     def bytes(self) -> int:
@@ -61,16 +67,19 @@ def save(
     overwrite: bool = False,
     max_shard_bytes: int = SHARD_BYTES,
     extras: Iterable[Path] = (),
+    documents: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Path:
     """Write a model as a Hugging Face folder, whole or not at all.
 
     `dtype` is that of the parameters in the file (None: the layout's, or the model's own). With a layout its other
-    files (tokenizer, generation config) come along; `extras` are further files to copy. A folder that exists and is
-    not empty is refused unless `overwrite`, which replaces checkpoints only. Raises `UserError` when the disk is full
-    or the layout's source has changed, `ValueError` when the layout is another model's.
+    files (tokenizer, generation config) come along; `extras` are further files to copy, `documents` further JSON files
+    by name. A folder that exists and is not empty is refused unless `overwrite`, which replaces checkpoints only.
+    Raises `UserError` when the disk is full or the layout's source has changed, `ValueError` when the layout is another
+    model's.
     """
     if dtype is not None and dtype not in FLOATS:
         raise ValueError(f"weights are floats, not {dtype}")
+    folder = probe(folder)
     parameters = dict(model.named_parameters())
     if layout is None:
         spec = replace(model.spec, vision=None)  # a decoder holds the text half only
@@ -92,6 +101,8 @@ def save(
         _write_json(partial / "config.json", config, ordered=layout is None)
         for path in (*others, *extras):
             shutil.copyfile(path, partial / path.name)
+        for name, tree in (documents or {}).items():
+            _write_json(partial / name, dict(tree), ordered=False)
     return folder
 
 
@@ -131,8 +142,10 @@ def _remembered_file(
         parameter = parameters.get(ours) if ours else None
         if parameter is not None and tuple(parameter.shape) != entry.shape:
             raise ValueError(f"{entry.name} is {entry.shape} in the layout and {tuple(parameter.shape)} in the model")
-        code = CODES[dtype] if dtype is not None and parameter is not None else entry.code
-        return _Item(name=entry.name, code=code, shape=entry.shape, parameter=parameter)
+        if parameter is None or dtype is None:
+            rounded = parameter is not None and is_rounded(entry.dtype, parameter.dtype)
+            return _Item(name=entry.name, code=entry.code, shape=entry.shape, parameter=parameter, rounded=rounded)
+        return _Item(name=entry.name, code=CODES[dtype], shape=entry.shape, parameter=parameter)
 
     return _File(name=shard.file, metadata=shard.metadata, items=tuple(item(entry) for entry in shard.entries))
 
@@ -146,7 +159,7 @@ def _check_complete(files: list[_File], parameters: dict[str, nn.Parameter]) -> 
 
 def _source(layout: Layout, files: list[_File]) -> Folder | None:
     """The folder that the model came from, opened when some of its tensors are needed, and still what it was."""
-    copied = [item for file in files for item in file.items if item.parameter is None]
+    copied = [item for file in files for item in file.items if item.parameter is None or item.rounded]
     if not copied:
         return None
     source = Folder(layout.folder)
@@ -156,7 +169,7 @@ def _source(layout: Layout, files: list[_File]) -> Folder | None:
         if entry is None or (entry.code, entry.shape) != (item.code, item.shape):
             raise UserError(
                 f"{layout.folder} has changed since it was read: {shorten(item.name)} is not what it was",
-                hint="an export copies the tensors that the model does not use from there; load the folder again",
+                hint="an export copies from there what the model does not use or had to round; load the folder again",
             )
     return source
 
@@ -165,19 +178,34 @@ def _rows(shape: tuple[int, ...], itemsize: int) -> Iterator[tuple[int, int]]:
     yield from blocks(shape[0] if shape else 1, math.prod(shape[1:]) * itemsize, CHUNK)
 
 
+def _is_unchanged(item: _Item, parameter: nn.Parameter, source: Folder) -> bool:
+    """Whether a parameter is what the source's tensor becomes in the parameter's dtype."""
+    values = parameter.detach()
+    for start, stop in _rows(item.shape, max(4, DTYPES[item.code].itemsize)):
+        held = (values[start:stop] if item.shape else values).cpu()
+        stored = source.view(item.name, start, stop).to(held.dtype)
+        source.release(item.name, start, stop)
+        # The bits of a rounded NaN depend on the route that it took.
+        if not bool(((stored == held) | (stored.isnan() & held.isnan())).all()):
+            return False
+    return True
+
+
 def _write_file(out: BinaryIO, file: _File, source: Folder | None) -> None:
     out.write(header_bytes(((item.name, item.code, item.shape) for item in file.items), file.metadata))
     for item in file.items:
-        dtype = DTYPES[item.code]
+        dtype, parameter = DTYPES[item.code], item.parameter
+        if parameter is not None and item.rounded and source is not None and _is_unchanged(item, parameter, source):
+            parameter = None
         for start, stop in _rows(item.shape, max(4, dtype.itemsize)):
-            if item.parameter is None:
+            if parameter is None:
                 assert source is not None
                 rows = source.view(item.name, start, stop)
             else:
-                values = item.parameter.detach()
+                values = parameter.detach()
                 rows = (values[start:stop] if item.shape else values).to("cpu", dtype)
             out.write(rows.contiguous().flatten().view(torch.uint8).numpy().data)
-            if item.parameter is None and source is not None:
+            if parameter is None and source is not None:
                 source.release(item.name, start, stop)
     out.flush()
     os.fsync(out.fileno())

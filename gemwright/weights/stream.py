@@ -25,6 +25,12 @@ from gemwright.weights.names import HEADS, Names, find_prefix, is_rotary, is_vis
 CHUNK = 64 << 20  # bytes
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
+# Why a tensor may stay in the file. The first two lose nothing: their values are in the model.
+ANGLES = "tables of angles, computed here"
+EQUAL_HEAD = "the output table, equal to the embedding table"
+VISION = "the vision half, which a text model does not use"
+LOSSLESS = (ANGLES, EQUAL_HEAD)
+
 # name and meta parameter → where its values go: any tensor of the same shape, on any device, of any float dtype
 Place = Callable[[str, nn.Parameter], torch.Tensor]
 
@@ -67,18 +73,18 @@ def match(parameters: dict[str, tuple[int, ...]], source: Source, names: Names) 
         if ours in parameters:
             found[ours] = name
         elif is_rotary(name):
-            left.setdefault("tables of angles, computed here", []).append(name)
+            left.setdefault(ANGLES, []).append(name)
         elif is_vision(name):
-            left.setdefault("the vision half, which a text model does not use", []).append(name)
+            left.setdefault(VISION, []).append(name)
         elif name in HEADS:
-            left.setdefault("the output table, equal to the embedding table", []).append(name)
+            left.setdefault(EQUAL_HEAD, []).append(name)
         else:
             strangers.append(name)
     missing = [names.theirs(name) for name in parameters if name not in found]
     _refuse_unmatched(source, missing, strangers)
     for ours, name in found.items():
         _check(source, name, parameters[ours])
-    for head in left.get("the output table, equal to the embedding table", []):
+    for head in left.get(EQUAL_HEAD, []):
         _check(source, head, parameters["embed.weight"])
         _check_tied(source, head, found["embed.weight"])
     return Match(
@@ -161,6 +167,11 @@ def main_dtype(source: Source, names: Iterable[str]) -> torch.dtype:
         dtype = source.dtype(name)
         held[dtype] = held.get(dtype, 0) + torch.Size(source.shape(name)).numel() * dtype.itemsize
     return max(held, key=lambda dtype: held[dtype])
+
+
+def is_rounded(stored: torch.dtype, held: torch.dtype) -> bool:
+    """Whether values of the first dtype may change when they are held in the second."""
+    return torch.promote_types(stored, held) != held
 
 
 def copy_rows(source: Source, name: str, destination: torch.Tensor, chunk: int = CHUNK) -> None:

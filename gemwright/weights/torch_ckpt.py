@@ -16,12 +16,13 @@ import torch
 from gemwright.arch import presets
 from gemwright.arch.spec import Attention, Model
 from gemwright.errors import UserError
+from gemwright.paths import probe
 from gemwright.weights import folder as hf_folder
 from gemwright.weights.fields import Fields, describe_foreign, read_json, shorten
 from gemwright.weights.names import GEMMA_PYTORCH, Names, table
 
 _SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
-_INDEX = "pytorch_model.bin.index.json"
+INDEX = "pytorch_model.bin.index.json"
 _FUSED = re.compile(r"model\.layers\.([0-9]+)\.self_attn\.qkv_proj\.weight")
 _EMBEDDING = "model.embed_tokens.weight"  # what this reader calls the table, in both of the format's classes
 
@@ -32,7 +33,7 @@ def is_checkpoint(path: Path) -> bool:
         return path.suffix in _SUFFIXES
     if not path.is_dir() or (path / hf_folder.SINGLE).exists() or (path / hf_folder.INDEX).exists():
         return False
-    return bool(list(path.glob("*.ckpt"))) or ((path / _INDEX).exists() and not (path / "config.json").exists())
+    return bool(list(path.glob("*.ckpt"))) or ((path / INDEX).exists() and not (path / "config.json").exists())
 
 
 class TorchCheckpoint:
@@ -77,25 +78,37 @@ class TorchCheckpoint:
         """Nothing: torch keeps its map to itself, and the system takes clean pages back when it needs them."""
 
 
-def _read_all(path: Path) -> dict[str, torch.Tensor]:
-    """Every tensor of a file, or of the files that a folder's index names."""
+def weight_files(path: Path) -> list[Path]:
+    """The torch files of a checkpoint: itself, those that a folder's index names, or the folder's only .ckpt file.
+
+    Raises `UserError` for a shard that is missing and for several .ckpt files.
+    """
     if path.is_file():
-        return _read_file(path)
-    if (path / _INDEX).exists():
-        where = Fields(read_json(path / _INDEX), str(path / _INDEX)).section("weight_map").tree
-        files = sorted({str(file) for file in where.values()})
+        return [path]
+    if (path / INDEX).exists():
+        files = sorted({str(file) for file in _index(path).values()})
         for file in files:
-            if Path(file).name != file or not (path / file).exists():
+            if Path(file).name != file or not probe(path / file).exists():
                 raise UserError(f"shard {shorten(file)} is missing from {path}", hint="fetch the folder again")
-        tensors = {name: tensor for file in files for name, tensor in _read_file(path / file).items()}
-        for name in where:
-            if name not in tensors:
-                raise UserError(f"{path / _INDEX} names {shorten(name)}, which no shard holds", hint="fetch it again")
-        return tensors
+        return [path / file for file in files]
     found = sorted(path.glob("*.ckpt"))
     if len(found) != 1:
         raise UserError(f"{path} has {len(found)} .ckpt files", hint="give the file that you mean")
-    return _read_file(found[0])
+    return found
+
+
+def _index(folder: Path) -> Mapping[str, Any]:
+    """Which shard holds which tensor; empty where there is no index."""
+    path = folder / INDEX
+    return Fields(read_json(path), str(path)).section("weight_map").tree if path.exists() else {}
+
+
+def _read_all(path: Path) -> dict[str, torch.Tensor]:
+    tensors = {name: tensor for file in weight_files(path) for name, tensor in _read_file(file).items()}
+    for name in _index(path):
+        if name not in tensors:
+            raise UserError(f"{path / INDEX} names {shorten(name)}, which no shard holds", hint="fetch it again")
+    return tensors
 
 
 def _read_file(path: Path) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,14 @@ from pathlib import Path
 
 import pytest
 
+from gemwright.cli.chat import _Terminal
+from gemwright.cli.conversation import Conversation
+from gemwright.engine.chat import Transcript
+from gemwright.errors import UserError
+from gemwright.lm import load
+from gemwright.text.template import BUILT_IN
+from gemwright.text.turns import Message
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 BRIEF = ("--max-tokens", "6", "--temperature", "0")
 
@@ -23,10 +32,10 @@ BRIEF = ("--max-tokens", "6", "--temperature", "0")
 def say(cli: Callable, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
     """Type lines at a chat with the tiny model."""
 
-    def talk(*lines: str, words: tuple[str, ...] = BRIEF):
-        text = "".join(f"{line}\n" for line in lines)
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8"))
-        return cli("chat", tiny, *words)
+    def talk(*lines: str | bytes, words: tuple[str, ...] = BRIEF, model: Path = tiny):
+        data = b"".join((line.encode() if isinstance(line, str) else line) + b"\n" for line in lines)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
+        return cli("chat", model, *words)
 
     return talk
 
@@ -79,6 +88,99 @@ def test_a_mistake_ends_no_conversation(say: Callable, tmp_path: Path) -> None:
     ended = say("/nonsense", "/save", "/load /nowhere.json", f"/load {tmp_path / 'other.json'}", "hello")
     assert ended.code == 0 and ended.out.strip()
     assert ended.err.count("error: ") == 4 and ended.err.count("hint: ") == 4
+
+
+@pytest.mark.parametrize("word", ["/save", "/load"])
+@pytest.mark.parametrize("name", [".", '""', "/", "..", "x" * 300, "file.py/y", "~nouser/x", "a\0b"])
+def test_a_name_that_is_no_file_ends_no_conversation(
+    say: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, name: str
+) -> None:
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    (tmp_path / "inner" / "file.py").write_text("mine")
+    ended = say("hello", f"{word} {name}", "and then", "/save talk.json")
+    assert ended.code == 0 and ended.err.count("error: ") == ended.err.count("hint: ") == 1
+    assert len(json.loads(Path("talk.json").read_text())["messages"]) == 4
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file.py", "inner", "talk.json"]
+
+
+@pytest.fixture
+def talk(tiny: Path) -> Conversation:
+    """A conversation of the tiny model with one turn in it."""
+    begun = Conversation(load(tiny).engine)
+    begun.restore(
+        Transcript(system=None, messages=(Message("user", "a"), Message("model", "b")), ids=(2,), closed=False)
+    )
+    return begun
+
+
+def test_names_and_words_that_utf8_cannot_hold_are_no_traceback(talk: Conversation, tmp_path: Path) -> None:
+    for command in (f"/save {tmp_path}/\ud800", f"/load {tmp_path}/\ud800"):
+        with pytest.raises(UserError):
+            _Terminal(talk)._command(command)
+    assert list(tmp_path.iterdir()) == []
+    said = (Message("user", "\ud800 é"), Message("model", "b"))
+    talk.restore(Transcript(system="\udfff", messages=said, ids=(2,), closed=False))
+    talk.save(tmp_path / "talk.json")
+    before = talk.transcript()
+    talk.clear("other")
+    talk.load(tmp_path / "talk.json")
+    assert talk.transcript() == before and "é" in (tmp_path / "talk.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"9" * 5000, b""])
+def test_a_file_that_no_save_wrote_is_refused(talk: Conversation, tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "talk.json").write_bytes(data)
+    before = talk.transcript()
+    with pytest.raises(UserError, match="no saved conversation"):
+        talk.load(tmp_path / "talk.json")
+    assert talk.transcript() == before
+
+
+def test_a_conversation_that_has_only_an_instruction_is_loaded_again(say: Callable, tmp_path: Path) -> None:
+    file = tmp_path / "talk.json"
+    say("/system Be kind.", f"/save {file}")
+    ended = say(f"/load {file}", f"/save {file}")
+    assert "error" not in ended.err and json.loads(file.read_text())["system"] == "Be kind."
+
+
+def test_bytes_that_are_no_text_are_read_as_replacement_characters(say: Callable, tmp_path: Path) -> None:
+    file = tmp_path / "talk.json"
+    ended = say(b"caf\xe9", f"/save {file}")
+    assert ended.code == 0 and ended.out.strip()
+    assert json.loads(file.read_text())["messages"][0]["text"] == "caf\ufffd"
+
+
+def _with(tiny: Path, folder: Path, name: str, text: str) -> Path:
+    """The tiny model with another file in its folder."""
+    shutil.copytree(tiny, folder)
+    (folder / name).write_text(text)
+    return folder
+
+
+def test_a_model_whose_stop_ids_end_turns_is_taken_for_tuned(say: Callable, tiny: Path, tmp_path: Path) -> None:
+    vocabulary = load(tiny).tokenizer
+    assert vocabulary is not None
+    for name, ends, tuned in (
+        ("turns", [vocabulary.eos, vocabulary.end_of_turn], True),
+        ("text", vocabulary.eos, False),
+    ):
+        model = _with(tiny, tmp_path / name, "generation_config.json", json.dumps({"eos_token_id": ends}))
+        assert ("never tuned" not in say("/exit", model=model).err) == tuned
+
+
+def test_a_model_with_a_layout_of_its_own_is_tuned_and_talks_in_it(say: Callable, tiny: Path, tmp_path: Path) -> None:
+    own = BUILT_IN.replace("<end_of_turn>\\n", "<end_of_turn>\\n\\n")
+    assert own != BUILT_IN
+    model = _with(tiny, tmp_path / "own", "chat_template.jinja", own)
+    file = tmp_path / "talk.json"
+    assert "never tuned" not in say("hello", f"/save {file}", model=model).err
+    lm = load(model)
+    assert lm.template is not None and lm.tokenizer is not None
+    prompt = lm.template.render([Message("user", "hello")], lm.tokenizer).ids
+    assert json.loads(file.read_text())["ids"][: len(prompt)] == prompt
+    same = _with(tiny, tmp_path / "same", "chat_template.jinja", "{# Gemma's #}" + BUILT_IN)
+    assert "never tuned" not in say("/exit", model=same).err and load(same).template is None
 
 
 def test_a_conversation_of_another_tokenizer_is_refused(say: Callable, tmp_path: Path) -> None:

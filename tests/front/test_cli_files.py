@@ -7,9 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+import torch
 
 from gemwright.arch.presets import preset
+from gemwright.loading import load_model
 from gemwright.planner.fit import plan
+from gemwright.text.tokenizer import Tokenizer
+from gemwright.weights import torch_ckpt
+from gemwright.weights.names import GEMMA_PYTORCH, table
 
 SMALL = ("--set", "width=32", "--set", "depth=2", "--set", "hidden=32", "--set", "vocab=300", "--set", "head_dim=16")
 
@@ -92,6 +98,13 @@ def test_new_is_decided_by_its_seed(cli: Callable, tmp_path: Path) -> None:
         (("--set", "width=0"), "width is 0"),
         (("--dtype", "float16"), "float16"),
         (("--tokenizer", "/nowhere"), "/nowhere"),
+        (("--tokenizer", "x" * 300), "looked up"),
+        (("--set", "vocab=1000000000000"), "gemwright plan"),
+        (("--set", "vocab=1000000000", "--set", "width=1000000000"), "1,000,000,000 rows"),
+        (("--set", f"vocab={10**30}"), f"vocab={10**30}"),
+        (("--set", "depth=1000000000"), "depth=1000000000"),
+        (("--seed", str(2**64)), "--seed"),
+        (("--seed", "-1"), "--seed"),
     ],
 )
 def test_new_refuses_what_makes_no_model(cli: Callable, tmp_path: Path, words: tuple[str, ...], said: str) -> None:
@@ -122,6 +135,57 @@ def test_convert_gives_back_the_same_bytes(cli: Callable, tiny: Path, tmp_path: 
     }
     configs = [json.loads((folder / "config.json").read_text()) for folder in (tiny, tmp_path / "same")]
     assert configs[0] == configs[1]
+
+
+def test_convert_gives_back_mixed_dtypes_and_says_what_it_rounded(cli: Callable, tiny: Path, tmp_path: Path) -> None:
+    wide = safetensors.torch.load_file(tiny / "model.safetensors")
+    folder = damaged(tiny, tmp_path / "mixed", "", bytes)
+    mixed = {name: value.add(0.1) if "norm" in name else value.bfloat16() for name, value in wide.items()}
+    safetensors.torch.save_file(mixed, folder / "model.safetensors", metadata={"format": "pt"})
+    ended = cli("convert", folder, "--out", tmp_path / "same")
+    assert ended.code == 0 and "rounded to bfloat16" in ended.err
+    assert (tmp_path / "same" / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+
+
+def torch_form(tiny: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """The tiny model's tensors as a .ckpt file holds them, and its tokenizer beside them in the folder."""
+    loaded = load_model(tiny)
+    monkeypatch.setattr(torch_ckpt, "_spec", lambda *_: loaded.spec)  # its shapes are those of no published model
+    names = table(loaded.spec.family, "model.", GEMMA_PYTORCH)
+    tree = {names.theirs(name): value.detach() for name, value in loaded.model.named_parameters()}
+    tree["embedder.weight"] = tree.pop("model.embed_tokens.weight")
+    for index in range(len(loaded.spec.layers)):
+        here = f"model.layers.{index}.self_attn."
+        tree[here + "qkv_proj.weight"] = torch.cat([tree.pop(f"{here}{part}_proj.weight") for part in "qkv"])
+    for name in ("tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (folder / name).write_bytes((tiny / name).read_bytes())
+    return tree
+
+
+def test_a_converted_ckpt_has_its_tokenizer_whole_and_states_how_a_turn_ends(
+    cli: Callable, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(torch_form(tiny, tmp_path, monkeypatch), tmp_path / "model.ckpt")
+    out = tmp_path / "out"
+    assert cli("convert", tmp_path / "model.ckpt", "--out", out).code == 0
+    assert (out / "model.safetensors").read_bytes() == (tiny / "model.safetensors").read_bytes()
+    assert (out / "tokenizer_config.json").read_bytes() == (tiny / "tokenizer_config.json").read_bytes()
+    tokenizer = Tokenizer.load(out)
+    stated = json.loads((out / "generation_config.json").read_text())["eos_token_id"]
+    assert stated == [tokenizer.eos, tokenizer.end_of_turn]
+
+
+def test_inspect_lists_the_shards_of_a_torch_folder(
+    cli: Callable, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = torch_form(tiny, tmp_path, monkeypatch)
+    where = {name: f"pytorch_model-{index % 2 + 1}.bin" for index, name in enumerate(tree)}
+    for shard in set(where.values()):
+        torch.save({name: value for name, value in tree.items() if where[name] == shard}, tmp_path / shard)
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": where}))
+    files = {file["name"] for file in cli("inspect", tmp_path, "--json").json["files"]}
+    assert {"pytorch_model-1.bin", "pytorch_model-2.bin", "pytorch_model.bin.index.json", "tokenizer.json"} <= files
+    assert cli("plan", tmp_path, "--json").json["dtype"] == "float32"  # as the files are
 
 
 def test_convert_halves_the_weights(cli: Callable, tiny: Path, tmp_path: Path) -> None:

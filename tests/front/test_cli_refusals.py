@@ -68,6 +68,39 @@ def test_a_missing_shard_is_named(cli: Callable, tiny: Path, tmp_path: Path) -> 
         assert ended.code == 2 and shards[1].name in ended.err.splitlines()[0], words
 
 
+@pytest.mark.parametrize("wrong", ["~no-such-user-here/x", "x" * 300], ids=["no such user", "too long"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("inspect", "WRONG"),
+        ("plan", "WRONG"),
+        ("score", "def f", "--model", "WRONG"),
+        ("tokenizer", "train", "WRONG", "--out", "OUT"),
+        ("tokenizer", "train", __file__, "--out", "WRONG"),
+        ("convert", "TINY", "--out", "WRONG"),
+        ("convert", "WRONG", "--out", "OUT"),
+        ("new", "gemma-3-270m", "--set", "width=8", "--set", "depth=1", "--set", "vocab=64", "--out", "WRONG"),
+        ("pull", "gemma-3-1b-it", "--out", "WRONG"),
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_a_path_that_cannot_be_looked_up_is_a_mistake_of_two_lines(
+    cli: Callable, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], wrong: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    typed = {"WRONG": wrong, "OUT": str(tmp_path / "out"), "TINY": str(tiny)}
+    ended = cli(*(typed.get(word, word) for word in words))
+    error, hint = ended.err.splitlines()
+    assert ended.code == 2 and error.startswith("error: ") and wrong[:20] in error and hint.startswith("hint: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["inspect", "plan"])
+def test_a_name_of_someone_elses_is_no_published_size(cli: Callable, command: str) -> None:
+    ended = cli(command, "someone/gemma-3-4b")
+    assert ended.code == 2 and "someone/gemma-3-4b" in ended.err and "pull" in ended.err
+
+
 @pytest.mark.parametrize("command", ["inspect", "plan", "convert"])
 def test_a_wrong_path_says_so(cli: Callable, tmp_path: Path, command: str) -> None:
     out = ("--out", tmp_path / "out") if command == "convert" else ()

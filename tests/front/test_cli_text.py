@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from gemwright.cli.tokenizer import Family
 from gemwright.engine.request import Sampling
 from gemwright.lm import load
+from gemwright.text.tokenizer import Tokenizer
 
 GREEDY = ("--temperature", "0", "--max-tokens", "8")
 
@@ -95,6 +99,23 @@ def test_a_file_is_scored_in_windows(cli: Callable, tiny: Path, tmp_path: Path) 
     assert len(ended.out.splitlines()) == 1
 
 
+def test_line_ends_of_a_file_are_scored_as_they_are(
+    cli: Callable, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = b"def f(x):\r\n    return x\r\n"
+    (tmp_path / "text.py").write_bytes(text)
+    type_in(monkeypatch, text)
+    tree = cli("score", "--file", tmp_path / "text.py", "-m", tiny, "--json").json
+    assert tree == cli("score", "-", "-m", tiny, "--json").json
+    assert [token["id"] for token in tree["tokens"]] == Tokenizer.load(tiny).encode(text.decode())
+
+
+def test_a_file_that_is_no_text_is_named(cli: Callable, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "picture").write_bytes(b"\x89PNG")
+    ended = cli("score", "--file", tmp_path / "picture", "-m", tiny)
+    assert ended.code == 2 and "picture is not UTF-8" in ended.err
+
+
 @pytest.mark.parametrize("words", [("score", "-m", "pocket"), ("score", "text", "--file", "also.txt")])
 def test_score_wants_a_text_or_a_file(cli: Callable, words: tuple[str, ...]) -> None:
     ended = cli(*words)
@@ -120,3 +141,19 @@ def test_special_names_are_plain_text_unless_meant(cli: Callable, tiny: Path) ->
 def test_ids_outside_the_vocabulary_are_refused(cli: Callable, tiny: Path) -> None:
     ended = cli("tokenizer", "decode", "800", "-m", tiny)
     assert ended.code == 2 and "799" in ended.err
+
+
+@pytest.mark.parametrize("family", get_args(Family))
+def test_a_vocabulary_is_made_for_every_family(cli: Callable, tmp_path: Path, family: str) -> None:
+    words = ("tokenizer", "train", ast.__file__, "--vocab-size", "500", "--out", tmp_path, "--family", family)
+    assert cli(*words).code == 0
+    made = Tokenizer.load(tmp_path)
+    assert made.supports_turns and (made.start_of_image is not None) == (family == "gemma3")
+
+
+def test_a_vocabulary_that_is_there_is_replaced_only_when_told(cli: Callable, tmp_path: Path) -> None:
+    words = ("tokenizer", "train", ast.__file__, "--out", tmp_path, "--vocab-size")
+    assert cli(*words, "500").code == 0
+    refused = cli(*words, "600")
+    assert refused.code == 2 and "already" in refused.err and Tokenizer.load(tmp_path).vocab_size == 500
+    assert cli(*words, "600", "--overwrite").code == 0 and Tokenizer.load(tmp_path).vocab_size == 600

@@ -70,7 +70,14 @@ def test_json_tells_the_outcome(cli: Callable, stage: Stage, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"), [("speed=3", "speed"), ("optim.rate=fast", "optim.rate"), ("steps=-1", "steps")]
+    ("setting", "said"),
+    [
+        ("speed=3", "speed"),
+        ("optim.rate=fast", "optim.rate"),
+        ("steps=-1", "steps"),
+        ("tokenizer=mine", "tokenizer"),
+        ("seed=18446744073709551616", "seed"),
+    ],
 )
 def test_what_cannot_be_set_is_named(cli: Callable, stage: Stage, tmp_path: Path, setting: str, said: str) -> None:
     ended = cli("train", "pocket", "--out", tmp_path, "--set", setting)

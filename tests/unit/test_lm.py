@@ -7,7 +7,9 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -74,6 +76,17 @@ def test_a_folder_without_a_tokenizer_gives_a_model_of_ids(folder: Path, tiny: T
     for wish in (lambda: lm.generate("the"), lambda: lm.score("the"), lambda: list(lm.stream("the")), lm.chat):
         with pytest.raises(UserError, match="no tokenizer"):
             wish()
+
+
+def test_what_stays_in_the_file_is_told_once_for_each_reason_that_loses_something(folder: Path) -> None:
+    assert gemwright.load(folder).notes == ()
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    tensors |= {f"vision_tower.{index}.weight": torch.ones(2) for index in range(3)}
+    tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(8)
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+    safetensors.torch.save_file(tensors, folder / "model.safetensors")
+    (note,) = gemwright.load(folder).notes
+    assert note.startswith("3 tensors") and "vision" in note
 
 
 def test_a_damaged_tokenizer_is_not_taken_for_a_missing_one(folder: Path) -> None:
@@ -173,3 +186,17 @@ def test_chats_and_generations_share_one_engine(tiny: Tiny, tokenizer: Tokenizer
     request = Request(ids=chat.ids, sampling=GREEDY)
     assert lm.generate(chat.ids, GREEDY).ids == lm.engine.generate(request).ids
     assert chat.say("on").usage.cached > 0
+
+
+def test_more_ids_than_the_model_was_made_for_are_refused(tiny: Callable[[str], Decoder]) -> None:
+    lm = LM(tiny("gemma-3-1b"))
+    most = lm.spec.context
+    assert most is not None
+    with pytest.raises(UserError, match=str(most + 1)):
+        lm.logits([2] * (most + 1))
+
+
+def test_integers_of_other_libraries_are_ids(tiny: Callable[[str], Decoder]) -> None:
+    lm = LM(tiny("gemma-3-1b"))
+    ids = [2, 9, 12]
+    assert torch.equal(lm.logits([numpy.int64(id) for id in ids]), lm.logits(ids))

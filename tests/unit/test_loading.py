@@ -34,6 +34,13 @@ def test_a_dtype_may_be_a_word(folder, word, dtype) -> None:
     assert load_model(str(folder), dtype=word).model.dtype == dtype
 
 
+def test_rounding_is_told_and_a_wider_dtype_is_not(folder, tmp_path) -> None:
+    wide = save(load_model(folder, dtype="float32").model, tmp_path / "wide")
+    assert load_model(wide).notes == load_model(folder, dtype="float32").notes == ()
+    (note,) = load_model(wide, dtype="bfloat16").notes
+    assert "float32" in note and "rounded to bfloat16" in note and "model.embed_tokens.weight" in note
+
+
 @pytest.mark.parametrize("asked", ["float16", torch.float16, "half"])
 def test_float16_is_refused_with_its_reason(folder, asked) -> None:
     with pytest.raises(UserError, match="65,504"):

@@ -78,3 +78,18 @@ def test_a_fingerprint_is_of_the_arithmetic_and_not_of_the_name() -> None:
     other = preset("google/gemma-3-1b-it")
     assert one.fingerprint() == other.fingerprint()
     assert len({preset("gemma-3-1b", window=window).fingerprint() for window in (511, 512, 513)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("gemma-3-1b", {"pattern": 0}),
+        ("gemma-3-1b", {"width": "wide"}),
+        ("gemma-2-2b", {"final_cap": 0.0}),
+        ("gemma-2-2b", {"attention_cap": float("nan")}),
+        ("recurrentgemma-2b", {"blocks": ()}),
+    ],
+)
+def test_sizes_that_would_divide_by_nothing_make_no_model(name: str, sizes: dict) -> None:
+    with pytest.raises(UserError, match="no model"):
+        preset(name, **sizes)

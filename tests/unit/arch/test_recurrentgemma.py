@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gemwright.arch.presets import preset
+from gemwright.arch.presets import preset, sizes
+from gemwright.arch.recurrentgemma import recurrentgemma
 from gemwright.arch.spec import Attention, Model, Recurrent
+from gemwright.errors import UserError
 
 
 def attentions(spec: Model) -> list[Attention]:
@@ -26,6 +28,14 @@ def test_the_window_counts_the_token_itself_unless_told_otherwise() -> None:
     }
     assert windows == {"inside": {2048}, "beyond": {2049}}
     assert preset("recurrentgemma-2b") == preset("recurrentgemma-2b", window_edge="inside")
+
+
+def test_a_window_edge_by_another_name_is_refused() -> None:
+    with pytest.raises(UserError, match="window_edge is 'outside'"):
+        preset("recurrentgemma-2b", window_edge="outside")
+    row = sizes("recurrentgemma-2b") | {"window_edge": "Inside"}
+    with pytest.raises(ValueError, match="'Inside'"):
+        recurrentgemma(name="mine", **row)
 
 
 def test_half_of_each_head_is_turned() -> None:

@@ -179,3 +179,13 @@ def test_rings_hold_the_window_and_the_slack_and_no_more() -> None:
 def test_impossible_caches_are_refused(make, changes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="no cache"):
         make("ring").fresh(**changes)
+
+
+def test_a_step_is_committed_once(make) -> None:
+    runner = make("ring")
+    handle = runner.cache.open()
+    step = runner.cache.prepare([handle], [2])
+    step.commit()
+    with pytest.raises(ValueError, match="before"):
+        step.commit()
+    assert handle.length == 2

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from gemwright.cache.full import BLOCK
+from gemwright.cache.store import CacheFull
 
 
 def test_a_sequence_alone_lies_in_one_piece_and_is_read_without_a_copy(make) -> None:
@@ -50,3 +52,27 @@ def test_rolling_back_gives_blocks_back(make) -> None:
     before = runner.cache.bytes_used(handle)["global"]
     runner.cache.rollback(handle, 2 * BLOCK)
     assert runner.cache.bytes_used(handle)["global"] * 3 == before
+
+
+def test_a_sequence_that_found_no_block_is_whole_and_goes_on(make) -> None:
+    runner = make("full", tokens=2 * BLOCK, sequences=2)
+    one, other = runner.cache.open(), runner.cache.open()
+    runner.feed([one], [BLOCK + 6])
+    runner.feed([other], [2 * BLOCK - 10])
+    twin = runner.cache.fork(one)
+    with pytest.raises(CacheFull):
+        runner.cache.prepare([one], [1])
+    runner.cache.free(other)
+    for handle in (one, twin):
+        assert runner.agrees(runner.feed([handle], [5])[0], BLOCK + 6)
+
+
+def test_a_step_that_does_not_fit_gives_back_what_it_took(make) -> None:
+    runner = make("full", tokens=2 * BLOCK, sequences=2)
+    one, other = runner.cache.open(), runner.cache.open()
+    runner.feed([one, other], [BLOCK, 2 * BLOCK])
+    twin = runner.cache.fork(other)
+    runner.cache.rollback(twin, BLOCK + 1)
+    with pytest.raises(CacheFull):
+        runner.cache.prepare([one, twin], [1, 2])
+    assert len(one.places[0].blocks) == 1

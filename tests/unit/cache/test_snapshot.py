@@ -90,3 +90,25 @@ def test_ids_must_be_as_many_as_are_remembered(make, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="4 ids"):
         save(runner.cache, handle, tmp_path / "saved", [1, 2, 3, 4])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_cache_too_short_for_the_window_is_another_memory(make, tmp_path: Path) -> None:
+    runner = make("ring")
+    short = runner.fresh(tokens=4)
+    save(short, short.open(), tmp_path / "saved", [])
+    with pytest.raises(UserError, match="length of window"):
+        load(runner.cache, tmp_path / "saved")
+
+
+def test_a_place_that_cannot_be_written_is_named(make, tmp_path: Path) -> None:
+    runner = make("ring")
+    with pytest.raises(UserError, match="nowhere"):
+        save(runner.cache, runner.cache.open(), tmp_path / "nowhere" / "saved", [])
+
+
+def test_a_freed_sequence_cannot_be_saved(make, tmp_path: Path) -> None:
+    runner = make("ring")
+    handle = runner.cache.open()
+    runner.cache.free(handle)
+    with pytest.raises(ValueError, match="freed"):
+        save(runner.cache, handle, tmp_path / "saved", [])

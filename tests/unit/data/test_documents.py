@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gemwright.data import documents
-from gemwright.data.documents import Document, digest, held_out, read
+from gemwright.data.documents import Digest, Document, held_out, read
 from gemwright.errors import UserError
 
 
@@ -28,6 +28,14 @@ def test_json_lines_give_a_document_each_and_blank_lines_none(tmp_path: Path) ->
     path = _write(tmp_path / "x.jsonl", '{"body": "one\\n"}\n\n{"body": "two"}')
     found = list(read([path], field="body"))
     assert [(document.name, document.text) for document in found] == [("x.jsonl#1", "one\n"), ("x.jsonl#3", "two")]
+
+
+@pytest.mark.parametrize("name", ["x.JSONL", "x.ndJson"])
+def test_capital_letters_in_a_files_ending_change_nothing(tmp_path: Path, name: str) -> None:
+    path = _write(tmp_path / "texts" / name, '{"text": "one"}\n')
+    _write(tmp_path / "texts" / "y.TXT", "two")
+    assert [document.text for document in read([tmp_path / "texts"])] == ["one", "two"]
+    assert [document.text for document in read([path])] == ["one"]
 
 
 @pytest.mark.parametrize(
@@ -55,6 +63,12 @@ def test_a_path_that_is_not_there_and_a_folder_without_text_are_refused(tmp_path
         list(read([tmp_path]))
 
 
+@pytest.mark.parametrize("source", ["x" * 300, "~no-such-user-here/x"])
+def test_a_source_that_cannot_be_looked_up_is_refused(source: str) -> None:
+    with pytest.raises(UserError, match="looked up"):
+        list(read([source]))
+
+
 def test_a_long_file_comes_in_parts_cut_at_lines_that_join_to_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,9 +92,16 @@ def test_the_held_out_share_is_about_as_large_as_asked_and_follows_the_key_alone
     assert not any(held_out(Document(name="n", key=key, text="t"), 0.0) for key in keys)
 
 
+def _digest(*documents: Document) -> str:
+    whole = Digest()
+    for document in documents:
+        whole.add(document)
+    return whole.hex
+
+
 def test_the_digest_sees_every_text_and_the_borders_between_texts() -> None:
     def of(*texts: str) -> str:
-        return digest(Document(name="n", key="k", text=text) for text in texts)
+        return _digest(*(Document(name="n", key="k", text=text) for text in texts))
 
     assert len({of("ab", "c"), of("a", "bc"), of("abc"), of("c", "ab")}) == 4
     assert of("ab", "c") == of("ab", "c")
@@ -89,4 +110,4 @@ def test_the_digest_sees_every_text_and_the_borders_between_texts() -> None:
 def test_a_surrogate_in_json_is_text_like_any_other(tmp_path: Path) -> None:
     path = _write(tmp_path / "x.jsonl", json.dumps({"text": "\ud800"}) + "\n")
     (document,) = read([path])
-    assert digest([document]) and not held_out(document, 0.0)
+    assert _digest(document) and not held_out(document, 0.0)

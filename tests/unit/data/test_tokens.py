@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
-from gemwright.data.documents import Document, digest
+from gemwright.data.documents import Document
 from gemwright.data.tokens import TokenFile, tokenise
 from gemwright.errors import UserError
 from gemwright.text.tokenizer import Tokenizer
@@ -24,7 +25,9 @@ def test_documents_come_back_with_their_end_piece_and_bytes(tmp_path: Path, toke
     assert found == [[*tokenizer.encode(text), tokenizer.eos] for text in TEXTS if text]
     assert tokens.byte_starts.tolist() == [0, 7, 7 + 8, 7 + 8 + 2]
     assert (tokens.meta.documents, tokens.meta.empty, tokens.meta.bytes) == (3, 1, 17)
-    assert tokens.meta.digest == digest(_documents()) and tokens.meta.dtype == "uint16"
+    texts = [text.encode() for document in _documents() for text in (document.name, document.text)]
+    framed = b"".join(len(text).to_bytes(8, "big") + text for text in texts)
+    assert tokens.meta.digest == hashlib.sha256(framed).hexdigest() and tokens.meta.dtype == "uint16"
 
 
 def test_a_large_vocabulary_is_stored_in_four_bytes(tmp_path: Path) -> None:

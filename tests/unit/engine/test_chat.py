@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import string
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gemwright.engine.chat import Chat
+from gemwright.engine.chat import Chat, Transcript
 from gemwright.engine.engine import Engine
 from gemwright.engine.request import Completion, Request, Sampling
 from gemwright.errors import UserError
@@ -223,3 +224,36 @@ def test_clearing_can_change_the_system_text(tiny: Tiny, tokenizer: Tokenizer) -
     chat.clear(system="")
     assert chat.messages == ()
     assert chat.say("the").ids == fresh(tiny("gemma-2b"), tokenizer, (Message("user", "the"),), FREE).ids
+
+
+def test_a_restored_conversation_goes_on_as_the_one_it_was_taken_from(
+    tiny: Tiny, family: str, tokenizer: Tokenizer
+) -> None:
+    model = tiny(family)
+    first = Chat(Engine(model, tokenizer), system="be brief", sampling=spelled())
+    first.say("the thing")
+    second = Chat(Engine(model, tokenizer), sampling=spelled())
+    second.say("another")
+    second.restore(first.transcript())
+    assert (second.messages, second.ids, second.system) == (first.messages, first.ids, "be brief")
+    assert second.last is None and second.cache_bytes == 0
+    assert second.say("and then").ids == first.say("and then").ids
+    assert second.transcript() == first.transcript()
+
+
+def test_a_conversation_without_a_turn_is_restored_with_its_system_text(tiny: Tiny, tokenizer: Tokenizer) -> None:
+    chat = Chat(Engine(tiny("gemma-2b"), tokenizer), sampling=FREE)
+    chat.restore(Transcript(system="be brief", messages=(), ids=(), closed=False))
+    assert chat.messages == (Message("system", "be brief"),)
+
+
+@pytest.mark.parametrize(("ids", "said"), [((2, 320), "320"), ((2,) * 64, "64")])
+def test_what_cannot_be_restored_leaves_the_conversation_as_it_was(
+    tiny: Tiny, tokenizer: Tokenizer, ids: tuple[int, ...], said: str
+) -> None:
+    chat = Chat(Engine(tiny("gemma-2b"), tokenizer, context=64), system="be", sampling=FREE)
+    chat.say("the")
+    before = (chat.transcript(), chat.cache_bytes)
+    with pytest.raises(UserError, match=said):
+        chat.restore(dataclasses.replace(chat.transcript(), system="other", ids=ids))
+    assert (chat.transcript(), chat.cache_bytes) == before

@@ -339,6 +339,42 @@ def test_a_request_for_which_nothing_can_be_drawn_does_not_stop_the_others(tiny:
     assert not engine.busy
 
 
+def test_a_neighbours_error_reaches_its_own_reader_and_nobody_else(tiny: Tiny) -> None:
+    model = tiny("gemma-2b")
+    engine = Engine(model)
+    request = Request(ids=prompt(9), sampling=GREEDY)
+    reading = engine.stream(request)
+    ids = [next(reading).id for _ in range(2)]
+    nothing = Sampling(logit_bias=dict.fromkeys(range(320), float("-inf")))
+    guilty = engine.submit(Request(ids=prompt(9), sampling=nothing))
+    ids += [event.id for event in reading]
+    assert tuple(ids) == alone(model, request).ids
+    with pytest.raises(UserError, match="forbidden"):
+        list(engine.events(guilty))
+    assert not engine.busy
+
+
+def test_an_answer_ends_where_neither_request_nor_context_bounds_it(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemwright.engine.progress._ENDLESS", 40)
+    endless = Request(ids=prompt(5), sampling=Sampling(temperature=0, ignore_eos=True))
+    completion = alone(tiny("recurrentgemma-2b"), endless)
+    assert len(completion.ids) == 40 and completion.finish_reason == "length"
+
+
+def test_events_of_a_cancelled_request_are_gone_and_its_end_is_not_lost(tiny: Tiny) -> None:
+    engine = Engine(tiny("gemma-2b"))
+    first, second = (
+        engine.submit(Request(ids=prompt(6, seed), sampling=Sampling(temperature=0, max_tokens=3, ignore_eos=True)))
+        for seed in range(2)
+    )
+    list(engine.events(first))
+    last = engine.cancel(second)  # it ended while the other was read
+    assert last is not None and last.completion is not None and len(last.completion.ids) == 3
+    assert engine.step() == [] and not engine.busy
+
+
 # ---------------------------------------------------------------------------------------------------------- sessions
 
 
@@ -374,6 +410,16 @@ def test_idle_sessions_give_way_and_come_back(tiny: Tiny) -> None:
             assert completion.ids == alone(model, Request(ids=texts[at], sampling=GREEDY)).ids
             texts[at] = (*texts[at], *completion.ids, 30 + turn)
     assert sum(session.handle is not None for session in sessions) == 2
+
+
+@pytest.mark.parametrize("new", [1, 2, 3, 5])
+def test_idle_sessions_give_way_to_several_requests_at_once(tiny: Tiny, new: int) -> None:
+    model = tiny("gemma-3-1b")
+    engine = Engine(model, sequences=3)
+    for seed in range(3):
+        engine.generate(Request(ids=prompt(8, seed), sampling=GREEDY), Session())
+    requests = [Request(ids=prompt(6, 10 + seed), sampling=GREEDY) for seed in range(new)]
+    assert [found.ids for found in engine.run(requests)] == [alone(model, one).ids for one in requests]
 
 
 def test_the_session_that_has_been_idle_longest_gives_way_first(tiny: Tiny) -> None:

@@ -91,3 +91,12 @@ def test_speeds_count_read_tokens_and_drawn_intervals() -> None:
 def test_requests_and_schedules_need_no_torch() -> None:
     code = "import sys, gemwright.engine.request, gemwright.engine.schedule; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"temperature": 3.5e38}, {"repetition_penalty": 1e-39}, {"repetition_penalty": 1e39}, {"logit_bias": {0: 1e39}}],
+)
+def test_numbers_that_would_leave_float32_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(wrong)).replace("_", "[_ ]")):
+        Sampling(**wrong)

@@ -52,5 +52,14 @@ def test_the_digest_tells_weights_apart(model: Decoder) -> None:
 def test_building_on_meta_allocates_nothing_and_counts_the_same() -> None:
     with torch.device("meta"):
         empty = Decoder(preset("gemma-3-1b", **SIZES))
+    real = Decoder(preset("gemma-3-1b", **SIZES))
     assert all(parameter.is_meta for parameter in empty.parameters())
     assert not list(empty.buffers())
+    assert {name: value.shape for name, value in empty.state_dict().items()} == {
+        name: value.shape for name, value in real.state_dict().items()
+    }
+
+
+def test_a_past_needs_the_memory_that_holds_it(model: Decoder) -> None:
+    with pytest.raises(ValueError, match="past"):
+        model(torch.tensor([2]), span([1], past=[10]))

@@ -13,9 +13,9 @@ def test_a_weight_of_zero_is_the_plain_norm() -> None:
 
 
 def test_one_is_added_in_float32() -> None:
-    norm = RMSNorm(4, 1e-6).bfloat16()
-    torch.nn.init.constant_(norm.weight, 0.00390625)  # 1 + 2⁻⁸ is no bfloat16: added there, it would be lost
-    x = torch.full((1, 4), 1.0, dtype=torch.bfloat16) * 1.9921875
-    exact = (1 + 0.00390625) * x.double() / (x.double().square().mean() + 1e-6).sqrt()
+    norm = RMSNorm(8, 1e-6).bfloat16()
+    torch.nn.init.constant_(norm.weight, 2**-9)  # 1 + 2⁻⁹ is no bfloat16: added there, it would be lost
+    x = torch.arange(1, 9)[None].bfloat16()
+    exact = (1 + 2**-9) * x.double() / (x.double().square().mean() + 1e-6).sqrt()
     assert torch.equal(norm(x), exact.bfloat16())
-    assert norm(torch.randn(2, 4).bfloat16()).dtype == torch.bfloat16
+    assert not torch.equal(norm(x), (exact / (1 + 2**-9)).bfloat16())

@@ -107,8 +107,18 @@ def test_a_cap_never_brings_a_hidden_key_back() -> None:
     assert torch.allclose(out, whole, atol=1e-6)
 
 
-def test_softmax_is_float32_in_bfloat16() -> None:
-    query, key, value = (part.bfloat16() for part in _draw(1, 4000, 1, 1, 16))
-    value.fill_(1.0)
-    # Weights summed in bfloat16 would stop growing near 256 equal terms.
-    assert attend_tail(query, key, value, window=None, scale=0.0, cap=1.0).float().sub(1).abs().max() < 0.02
+def test_scores_are_capped_and_weighed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    query = torch.full((1, 1, 16), 3.0).bfloat16()
+    key = (0.8 + 0.05 * torch.randn(64, 1, 16)).bfloat16()
+    value = torch.randn(64, 1, 16).bfloat16()
+    rounded = (query[0] @ key[:, 0].T).double()  # the product itself is rounded to bfloat16
+    weights = torch.softmax(50 * torch.tanh(rounded / 50), dim=-1)
+    exact = weights @ value[:, 0].double()
+
+    def error() -> float:
+        out = attend_tail(query, key, value, window=None, scale=1.0, cap=50.0)
+        return float((out[0].double() - exact).abs().max())
+
+    ours = error()
+    monkeypatch.setattr("gemwright.ops.attend.wide", lambda x: x)
+    assert ours < 0.01 < error()

@@ -1,11 +1,11 @@
-"""RMSNorm, soft cap, GeGLU."""
+"""RMSNorm, soft cap."""
 
 import math
 
 import pytest
 import torch
 
-from gemwright.ops.pointwise import geglu, rms_norm, soft_cap
+from gemwright.ops.pointwise import rms_norm, soft_cap
 
 
 def test_rms_norm_of_a_known_vector() -> None:
@@ -27,9 +27,3 @@ def test_soft_cap_bounds_and_leaves_small_scores() -> None:
     assert capped.abs().max() <= 50.0
     assert capped[3].item() == pytest.approx(50 * math.tanh(1 / 50), rel=1e-6)
     assert soft_cap(x, None) is x
-
-
-def test_geglu_uses_the_tanh_form() -> None:
-    gate, up = torch.randn(100) * 2, torch.randn(100)
-    inner = math.sqrt(2 / math.pi) * (gate + 0.044715 * gate**3)
-    assert torch.allclose(geglu(gate, up), 0.5 * gate * (1 + torch.tanh(inner)) * up, atol=1e-6)

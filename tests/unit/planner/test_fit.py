@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import huggingface_hub
 import pytest
+import safetensors.torch
 import torch
 
 from gemwright.arch.presets import preset
 from gemwright.errors import UserError
+from gemwright.loading import load_model
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.init import initialise
 from gemwright.planner.fit import Plan, plan
@@ -102,6 +105,33 @@ def test_a_plan_is_json() -> None:
 def test_what_cannot_be_planned_is_named(settings: dict[str, int], named: str) -> None:
     with pytest.raises(UserError, match=named):
         plan(TINY, **settings)  # type: ignore[arg-type]
+
+
+def test_a_folder_is_planned_in_the_dtype_that_it_is_loaded_in(tmp_path: Path) -> None:
+    """Most tensors are wide here, most bytes of the text model are not."""
+    model = Decoder(TINY)
+    initialise(model, torch.Generator().manual_seed(0))
+    folder = save(model, tmp_path / "tiny", dtype=torch.bfloat16)
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    tensors = {name: value.float() if "norm" in name else value for name, value in tensors.items()}
+    tensors |= {f"vision_tower.{index}.weight": torch.ones(2000) for index in range(100)}
+    safetensors.torch.save_file(tensors, folder / "model.safetensors")
+    assert plan(folder, context=512).dtype == "bfloat16"
+    assert load_model(folder).dtype == torch.bfloat16
+
+
+def test_files_that_are_here_are_planned_before_published_sizes(tmp_path: Path, monkeypatch) -> None:
+    model = Decoder(TINY)
+    initialise(model, torch.Generator().manual_seed(0))
+    folder = save(model, tmp_path / "tiny")
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, file: str(folder / file))
+    counted = plan("google/gemma-3-1b-it")
+    assert counted.dtype == "float32" and counted.context == TINY.context
+
+
+def test_someone_elses_weights_are_not_planned_as_googles() -> None:
+    with pytest.raises(UserError, match="someone/gemma-3-4b"):
+        plan("someone/gemma-3-4b")
 
 
 def test_an_unknown_name_is_refused_with_its_neighbours() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
+import re
+import tomllib
 from itertools import islice
 from pathlib import Path
 
@@ -12,15 +15,16 @@ import torch
 
 from gemwright.arch.spec import Attention, check
 from gemwright.data import python_text
+from gemwright.data.documents import PYTHON
+from gemwright.errors import UserError
 from gemwright.loading import load_model
-from gemwright.nn.decoder import Decoder
-from gemwright.recipes.pocket import SAMPLING, main, make, model, pocket
+from gemwright.recipes.pocket import SAMPLING, main, make, model, pocket, report
 from gemwright.text.tokenizer import Tokenizer
 from gemwright.train.run import Run, override
+from gemwright.weights import hub
 from gemwright.weights.generation import read_generation
 
 LIMIT = 6_000_000  # bytes of the whole folder
-TOKENIZER_BYTES = 400_000  # both forms of 4,096 pieces, with room
 
 
 def test_it_is_a_whole_gemma_3_of_twelve_layers() -> None:
@@ -33,9 +37,26 @@ def test_it_is_a_whole_gemma_3_of_twelve_layers() -> None:
 
 
 def test_it_fits_in_the_package() -> None:
-    with torch.device("meta"):
-        parameters = sum(parameter.numel() for parameter in Decoder(model()).parameters())
-    assert 4_000_000 < 2 * parameters < LIMIT - TOKENIZER_BYTES
+    assert sum(path.stat().st_size for path in hub.embedded().rglob("*")) <= LIMIT
+
+
+def test_every_file_of_it_is_installed() -> None:
+    package = hub.embedded().parent.parent
+    settings = tomllib.loads((package.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = settings["tool"]["setuptools"]["package-data"]["gemwright"]
+    taken = {name for pattern in patterns for name in glob.glob(pattern, root_dir=package, recursive=True)}
+    files = {path.relative_to(package).as_posix() for path in hub.embedded().rglob("*") if path.is_file()}
+    assert len(files) > 5 and files <= taken
+
+
+def test_what_is_shipped_is_this_recipes_model() -> None:
+    folder = hub.embedded()
+    loaded = load_model(folder)
+    assert loaded.spec == model() and loaded.dtype == torch.bfloat16
+    assert Tokenizer.load(folder).vocab_size == loaded.spec.vocab
+    facts = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    assert re.fullmatch("[0-9a-f]{64}", facts["train"]["sha256"])
+    assert facts["parameters"] == sum(parameter.numel() for parameter in loaded.model.parameters())
 
 
 def _small(tmp_path: Path, name: str) -> Run:
@@ -70,11 +91,15 @@ def test_the_folder_holds_all_that_a_reader_needs(tmp_path: Path, one_thread: No
     tokenizer = Tokenizer.load(folder)
     assert tokenizer.vocab_size == 600
     generation = read_generation(folder)
-    assert generation["eos_token_id"] == (tokenizer.eos, tokenizer.end_of_turn)
+    assert generation["eos_token_id"] == (tokenizer.eos,)  # it was never tuned on turns, and does not claim it
     assert generation["temperature"] == SAMPLING["temperature"]
     facts = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-    assert facts["steps"] == 6 and facts["python"] == python_text.version() and len(facts["train"]["sha256"]) == 64
+    assert facts["steps"] == 6 and len(facts["train"]["sha256"]) == 64
     assert facts["held_out"]["bits_per_byte"] == outcome.held_out.bits_per_byte
+    # The text was given by a person: nothing is said of a licence, or of a Python that it would come from.
+    assert facts["text"] == list(run.data.sources) and not {"text_license", "python"} & set(facts)
+    own = report(dataclasses.replace(run, data=dataclasses.replace(run.data, sources=(PYTHON,))), outcome)
+    assert (own["text_license"], own["python"]) == ("PSF-2.0", python_text.version())
 
 
 def test_stopped_and_resumed_it_makes_the_same_folder(tmp_path: Path, one_thread: None) -> None:
@@ -95,6 +120,32 @@ def test_a_finished_run_is_not_overwritten(
     assert main(["--out", str(tmp_path / "run")]) == 2
     assert "holds a run already" in capsys.readouterr().err
     assert (tmp_path / "run" / "tokenizer" / "tokenizer.model").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["tokenizer", "model"])
+def test_what_a_person_keeps_where_a_run_would_write_is_left_alone(tmp_path: Path, name: str) -> None:
+    run = _small(tmp_path, "run")
+    kept = run.out / name / "tokenizer.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("mine")
+    with pytest.raises(UserError, match=f"{name} is there already"):
+        make(run)
+    assert kept.read_text() == "mine" and list(run.out.rglob("*")) == [kept.parent, kept]
+
+
+def test_a_tokenizer_outside_the_runs_folder_is_not_written_over(tmp_path: Path) -> None:
+    run = dataclasses.replace(_small(tmp_path, "run"), tokenizer=tmp_path / "mine")
+    run.tokenizer.mkdir()
+    (run.tokenizer / "tokenizer.model").write_text("mine")
+    for resume in (False, True):
+        with pytest.raises(UserError, match="already"):
+            make(run, resume=resume)
+    assert (run.tokenizer / "tokenizer.model").read_text() == "mine"
+
+
+def test_a_folder_with_an_impossible_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--out", str(tmp_path / ("x" * 300))]) == 2
+    assert "cannot be looked up" in capsys.readouterr().err
 
 
 def test_a_wrong_setting_ends_with_two_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,6 +31,11 @@ def test_only_gemma_3_vocabularies_get_image_marks():
     assert pieces.training_specials("recurrentgemma") == pieces.TURNS
 
 
+@pytest.mark.parametrize("family", ["gemma1", "gemma2", "gemma3", "recurrentgemma"])
+def test_every_family_has_turn_marks(family: str):
+    assert pieces.training_specials(family)[:2] == pieces.TURNS
+
+
 def test_an_unknown_family_is_a_misuse():
     with pytest.raises(ValueError, match="gemma9"):
         pieces.training_specials("gemma9")

@@ -114,3 +114,38 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="cannot be written"):
         train_tokenizer(SOURCES[:1], 500, tmp_path / "file" / "out")
+
+
+def test_a_tokenizer_is_replaced_only_when_asked_for(tmp_path: Path):
+    train_tokenizer(SOURCES, 500, tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError, match=r"holds a tokenizer already \(tokenizer.model\)"):
+        train_tokenizer(SOURCES, 600, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    train_tokenizer(SOURCES, 600, tmp_path, overwrite=True)
+    assert Tokenizer.load(tmp_path, "json").vocab_size == Tokenizer.load(tmp_path, "model").vocab_size == 600
+    assert {path.name for path in tmp_path.iterdir()} == set(before)
+
+
+def test_one_file_of_a_tokenizer_is_one_already(tmp_path: Path):
+    (tmp_path / "tokenizer.json").write_text("mine")
+    with pytest.raises(UserError, match=r"already \(tokenizer.json\)"):
+        train_tokenizer(SOURCES, 500, tmp_path)
+
+
+def test_a_full_disk_leaves_the_older_tokenizer_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    train_tokenizer(SOURCES, 500, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    write = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        write(path, data[:10])
+        if path.name == "tokenizer_config.json":
+            raise OSError(28, "No space left on device")
+        return 10
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="No space"):
+        train_tokenizer(SOURCES, 600, tmp_path, overwrite=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +13,9 @@ from gemwright.train.run import Run, changed, check, facts, override, settable
 
 def test_values_are_read_by_the_type_of_their_field(make_run: Callable[..., Run]) -> None:
     settings = ["optim.rate=3e-4", "steps=1e3", "step.tokens=1_024", "schedule.kind=linear", "data.sources=a.txt, b"]
-    run = override(make_run(), [*settings, "out=/tmp/x", "compute=bfloat16"])
+    run = override(make_run(), [*settings, "compute=bfloat16"])
     assert (run.optim.rate, run.steps, run.step.tokens, run.schedule.kind) == (3e-4, 1000, 1024, "linear")
-    assert (run.data.sources, run.out, run.compute) == (("a.txt", "b"), Path("/tmp/x"), "bfloat16")
+    assert (run.data.sources, run.compute) == (("a.txt", "b"), "bfloat16")
     assert isinstance(run.steps, int)
 
 
@@ -32,6 +31,10 @@ def test_nothing_else_changes(make_run: Callable[..., Run]) -> None:
         ("optim.rat=1", "did you mean optim.rate"),
         ("nothing=1", "fields: "),
         ("model=gemma", "no field 'model'"),
+        ("tokenizer=mine", "no field 'tokenizer'"),
+        ("out=elsewhere", "no field 'out'"),
+        ("seed=-1", "seed cannot be -1"),
+        (f"seed={2**63}", f"0 to {2**63 - 1}"),
         ("optim=1", "no field 'optim'"),
         ("optim.rate", "sets nothing"),
         ("optim.rate=fast", "it is a number"),

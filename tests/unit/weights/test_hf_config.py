@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 import transformers
 from hypothesis import given
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from gemwright.arch.presets import names, preset
 from gemwright.arch.spec import Attention, Model
 from gemwright.errors import UserError
-from gemwright.weights.hf_config import DEFAULTS, parse, read_spec
+from gemwright.weights.hf_config import DEFAULTS, parse, read
 from gemwright.weights.hf_write import write
 
 # The files of the first releases state little; the rest comes from the defaults of the classes.
@@ -256,16 +258,20 @@ def test_caps_stated_as_null_are_off_and_absent_ones_default() -> None:
     assert parse(tree)[0].final_cap == 30.0
 
 
+def named(folder: Path) -> str:
+    """What a model of no published size is called that lies in this folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(shrunk(HUB_1B, num_hidden_layers=7)))
+    safetensors.torch.save_file({"x": torch.ones(1)}, folder / "model.safetensors")
+    return read(folder)[0].name
+
+
 def test_a_model_of_no_published_size_is_called_after_its_folder(tmp_path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(shrunk(HUB_1B, num_hidden_layers=7)))
-    assert read_spec(tmp_path).name == tmp_path.name
+    assert named(tmp_path) == tmp_path.name
 
 
 def test_a_model_in_the_hub_s_cache_is_called_after_its_repository(tmp_path) -> None:
-    folder = tmp_path / "models--someone--poems" / "snapshots" / "0123abc"
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(shrunk(HUB_1B, num_hidden_layers=7)))
-    assert read_spec(folder).name == "poems"
+    assert named(tmp_path / "models--someone--poems" / "snapshots" / "0123abc") == "poems"
 
 
 REFUSED = {
@@ -322,7 +328,7 @@ def test_a_config_that_cannot_be_run_is_refused_by_key_and_value(case) -> None:
 def test_a_config_that_is_no_json_object_is_refused(text, tmp_path) -> None:
     (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError, match=r"config\.json"):
-        read_spec(tmp_path)
+        read(tmp_path)
 
 
 _ANYTHING = st.recursive(

@@ -10,6 +10,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import errors
 
+from gemwright.arch.presets import preset
 from gemwright.errors import UserError
 from gemwright.weights import hub
 
@@ -59,6 +60,18 @@ def test_a_name_that_was_never_fetched_says_how(cache) -> None:
         hub.resolve("gemma-3-1b-it")
 
 
+def test_locate_looks_for_files_before_published_sizes(cache, tmp_path) -> None:
+    assert hub.locate("google/gemma-3-1b-it") == hub.locate("gemma-3-1b-it") == preset("gemma-3-1b")
+    cache["google/gemma-3-1b-it"] = tmp_path
+    assert hub.locate("google/gemma-3-1b-it") == hub.locate("gemma-3-1b-it") == tmp_path
+
+
+@pytest.mark.parametrize("name", ["someone/gemma-3-4b", "./gemma-3-4b", "/gemma-3-4b", "a/google/gemma-3-4b", "gemma"])
+def test_no_published_size_stands_in_for_something_else(cache, name) -> None:
+    with pytest.raises(UserError):
+        hub.locate(name)
+
+
 @pytest.mark.parametrize("name", ["gemma-3-1c", "llama"])
 def test_an_unknown_name_is_refused(cache, name) -> None:
     with pytest.raises(UserError, match=name):
@@ -90,12 +103,21 @@ def test_a_pull_asks_for_safetensors_and_tokenizers_only(monkeypatch, tmp_path) 
 
     def download(repo: str, **options: Any) -> str:
         asked.update(options, repo=repo)
+        (tmp_path / "model.safetensors").touch()
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert hub.pull("gemma-3-1b-it", tmp_path / "here", token="secret") == tmp_path
     assert (asked["repo"], asked["token"], asked["local_dir"]) == ("google/gemma-3-1b-it", "secret", tmp_path / "here")
     assert "*.safetensors" in asked["allow_patterns"] and "*.bin" not in asked["allow_patterns"]
+
+
+def test_a_pull_that_brings_no_weights_says_so(monkeypatch, tmp_path) -> None:
+    (tmp_path / "config.json").touch()
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path))
+    with pytest.raises(UserError, match=r"google/gemma-2b has no safetensors") as caught:
+        hub.pull("gemma-2b")
+    assert "convert" in caught.value.hint
 
 
 def http_error(kind: type[Exception], status: int) -> Exception:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemwright.errors import UserError
-from gemwright.weights.folder import INDEX, SINGLE, Folder, list_tensors
+from gemwright.weights.folder import INDEX, SINGLE, Folder
 from gemwright.weights.safetensors import DTYPES, TensorFile, header_bytes
 
 TENSORS = {
@@ -200,7 +200,7 @@ def test_shards_are_one_set_of_tensors(sharded) -> None:
     folder = Folder(sharded)
     assert sorted(folder.names()) == ["a", "b", "c"] and folder.bytes() == 36 and folder.notes == []
     assert folder.view("c").tolist() == [1.0] * 4
-    assert [(entry.name, entry.bytes) for entry in list_tensors(sharded)] == [("a", 8), ("b", 12), ("c", 16)]
+    assert [(name, folder.entry(name).bytes) for name in folder.names()] == [("a", 8), ("b", 12), ("c", 16)]
 
 
 def folder_refused(path: Path, *named: str) -> None:

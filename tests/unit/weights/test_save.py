@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 import transformers
 
@@ -74,6 +75,66 @@ def test_a_bfloat16_file_survives_a_stay_in_float32(checkpoint, tmp_path, family
     loaded = load_model(folder, dtype="float32")
     out = save(loaded.model, tmp_path / "out", layout=loaded.layout)
     assert weights(out) == weights(folder)
+
+
+def mixed(folder: Path, wide: torch.dtype) -> Path:
+    """The folder with norms of full precision in a wider dtype than the matrices'."""
+    tensors = safetensors.torch.load_file(folder / SINGLE)
+    for name, value in tensors.items():
+        if "norm" in name:
+            tensors[name] = torch.randn(value.shape, dtype=torch.float64).to(wide)
+    safetensors.torch.save_file(tensors, folder / SINGLE, metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("wide", [torch.float32, torch.float64, torch.float16], ids=str)
+@pytest.mark.parametrize("family", ["gemma3-vision", "recurrentgemma"])
+def test_norms_in_a_wider_dtype_come_back_byte_for_byte(checkpoint, tmp_path, family, wide) -> None:
+    folder = mixed(checkpoint(family, torch.bfloat16), wide)
+    loaded = load_model(folder)
+    assert loaded.dtype == torch.bfloat16 and any("rounded to bfloat16" in note for note in loaded.notes)
+    out = save(loaded.model, tmp_path / "out", layout=loaded.layout)
+    assert weights(out) == weights(folder)
+
+
+def test_a_float32_file_survives_a_stay_in_bfloat16(checkpoint, tmp_path) -> None:
+    folder = checkpoint("gemma2")
+    loaded = load_model(folder, dtype="bfloat16")
+    assert weights(save(loaded.model, tmp_path / "out", layout=loaded.layout)) == weights(folder)
+
+
+def test_a_rounded_tensor_that_changed_is_the_one_written(checkpoint, tmp_path) -> None:
+    folder = mixed(checkpoint("gemma3", torch.bfloat16), torch.float32)
+    loaded = load_model(folder)
+    with torch.no_grad():
+        loaded.model.final_norm.weight[-1].add_(1.0)
+    out = save(loaded.model, tmp_path / "out", layout=loaded.layout)
+    before, after = (safetensors.torch.load_file(path / SINGLE) for path in (folder, out))
+    assert torch.equal(after.pop("model.norm.weight"), loaded.model.final_norm.weight.float())
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+
+
+def test_rounded_tensors_whose_source_is_gone_are_not_passed_off_as_whole(checkpoint, tmp_path) -> None:
+    folder = mixed(checkpoint("gemma1", torch.bfloat16), torch.float32)
+    loaded = load_model(folder)
+    (folder / SINGLE).unlink()
+    with pytest.raises(UserError, match=SINGLE):
+        save(loaded.model, tmp_path / "out", layout=loaded.layout)
+    save(loaded.model, tmp_path / "out", layout=loaded.layout, dtype=torch.bfloat16)
+    assert load_model(tmp_path / "out").notes == ()
+
+
+def test_documents_are_written_beside_the_weights(tmp_path) -> None:
+    out = save(fresh("gemma-2b"), tmp_path / "out", documents={"facts.json": {"b": 1, "a": [2]}})
+    assert json.loads((out / "facts.json").read_text()) == {"b": 1, "a": [2]}
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "~no-such-user-here/x"])
+def test_a_target_that_cannot_be_looked_up_is_refused(tmp_path, monkeypatch, name) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="looked up"):
+        save(fresh("gemma-2b"), Path(name))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_files_come_along(checkpoint, tmp_path) -> None:

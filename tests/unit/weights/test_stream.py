@@ -18,7 +18,7 @@ from gemwright.loading import load_model
 from gemwright.nn.decoder import Decoder
 from gemwright.ops.span import span
 from gemwright.weights.folder import SINGLE, Folder
-from gemwright.weights.hf_config import read, read_spec
+from gemwright.weights.hf_config import read
 from gemwright.weights.save import save
 from gemwright.weights.stream import _room, blocks, load_into
 
@@ -186,7 +186,7 @@ class Counted(Folder):
 def test_no_block_is_larger_than_the_chunk_and_none_is_missing(checkpoint) -> None:
     folder = checkpoint("gemma3")
     with torch.device("meta"):
-        model = Decoder(read_spec(folder))
+        model = Decoder(read(folder)[0])
     source = Counted(folder)
     load_into(model, source, chunk=512)
     assert max(source.asked) <= 512

@@ -1,0 +1,1 @@
+"""Swaps on a built model: matrices in other forms, in place of the originals."""

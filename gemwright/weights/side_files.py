@@ -1,0 +1,43 @@
+"""The small files that stand beside weights and go along with them: a tokenizer's, and the ids that end a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gemwright.text.tokenizer import FILES, Tokenizer
+from gemwright.text.turns import stop_ids
+
+GENERATION = "generation_config.json"
+TOKENIZER_FILES = (
+    *FILES.values(),
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """Those of a tokenizer's files that a folder has."""
+    return [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+
+
+def beside(folder: Path) -> tuple[list[Path], dict[str, dict[str, Any]]]:
+    """What a folder whose weights were in another format gives to a Hugging Face folder: files to copy, and files to
+    write, by name.
+
+    Where nothing states how a text ends and the tokenizer has turn marks, a `generation_config.json` is written that
+    names both stops: programs that read config.json alone know `<eos>` only, and a tuned model ends its turns with
+    the mark. Raises `UserError` for a damaged tokenizer.
+    """
+    files = tokenizer_files(folder)
+    if (folder / GENERATION).is_file():
+        return [*files, folder / GENERATION], {}
+    if not any(path.name in FILES.values() for path in files):
+        return files, {}
+    tokenizer = Tokenizer.load(folder)
+    if not tokenizer.supports_turns:
+        return files, {}
+    ids = {"bos_token_id": tokenizer.bos, "eos_token_id": list(stop_ids(tokenizer)), "pad_token_id": tokenizer.pad}
+    return files, {GENERATION: {key: value for key, value in ids.items() if value is not None}}
