@@ -139,8 +139,12 @@ def choose_device(device: torch.device | str) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise UserError(f"no device is called {str(device)!r}", hint="use auto, cpu or cuda") from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise UserError(f"models do not run on {chosen.type} yet", hint="use auto, cpu or cuda")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise UserError("this machine has no CUDA device that torch can use", hint="use --device cpu")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"there is no {chosen}: this machine has {torch.cuda.device_count()}", hint="use cuda:0")
     return chosen
 
 

@@ -11,12 +11,10 @@ import torch
 
 from gemwright.arch.spec import Model
 from gemwright.errors import UserError
-from gemwright.loading import open_checkpoint
+from gemwright.loading import choose_dtype, open_checkpoint
 from gemwright.planner import count
 from gemwright.text.tokenizer import FILES
 from gemwright.weights import hub
-
-DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 # Measured with `measure.PeakMemory` on two x86 cores, torch 2.13: what a process holds beside tensors.
 RUNTIME = 6 << 20  # this package's modules and the libraries that they import
@@ -103,7 +101,7 @@ def plan(
     Raises `UserError` for an unknown model or dtype and for numbers that cannot be planned.
     """
     spec, stored, pieces = _find(model)
-    chosen = _dtype(dtype, stored)
+    chosen = choose_dtype(dtype, stored, torch.device("cpu"), [])
     if context is None:
         context = spec.context or ENDLESS
     for name, value, least in (("context", context, 2), ("batch", batch, 1), ("chunk", chunk, 1)):
@@ -188,12 +186,3 @@ def _find(model: str | Path | Model | None) -> tuple[Model, torch.dtype, int]:
     opened = open_checkpoint(found)
     has_tokenizer = any((opened.folder / file).is_file() for file in FILES.values())
     return opened.spec, opened.stored, opened.spec.vocab if has_tokenizer else 0
-
-
-def _dtype(wanted: str | torch.dtype, stored: torch.dtype) -> torch.dtype:
-    if wanted == "auto":
-        return stored if stored in DTYPES.values() else torch.float32
-    name = str(wanted).removeprefix("torch.")
-    if name not in DTYPES:
-        raise UserError(f"a model cannot run in {name}", hint=f"use {' or '.join(DTYPES)}")
-    return DTYPES[name]

@@ -72,6 +72,8 @@ def test_devices_are_words() -> None:
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(UserError, match="toaster"):
         choose_device("toaster")
+    with pytest.raises(UserError, match="mps"):
+        choose_device("mps")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")

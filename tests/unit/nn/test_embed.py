@@ -33,9 +33,13 @@ def test_the_scale_is_rounded_to_bfloat16_before_it_multiplies(name: str) -> Non
     assert _table(name).rounded_scale(torch.bfloat16) == SCALES[name]
 
 
-def test_float32_keeps_the_exact_root_except_where_the_family_rounds_always() -> None:
-    assert _table("gemma-3-1b").rounded_scale(torch.float32) == pytest.approx(1152**0.5, rel=1e-7)
-    assert _table("recurrentgemma-2b").rounded_scale(torch.float32) == 50.5
+@pytest.mark.parametrize("name", SCALES)
+def test_float32_keeps_the_exact_root_except_where_the_family_rounds_always(name: str) -> None:
+    table = _table(name)
+    rounds = table.rounding == "bfloat16"
+    exact = SCALES[name] if rounds else pytest.approx(preset(name).width ** 0.5, rel=1e-7)
+    assert rounds == name.startswith(("recurrentgemma", "griffin"))
+    assert table.rounded_scale(torch.float32) == exact
 
 
 def test_only_the_lookup_is_scaled() -> None:
