@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., object])
 # float32 and float64, and holds these bounds to it.
 LOGITS = 4e-5
 VALUES = 1e-5
-GRADIENTS = 2e-5
+GRADIENTS = 5e-5  # where single terms reach 14 deviations, torch's own SDPA is 3e-5 off
 
 
 def equivalence(claim: str, kind: Kind) -> Callable[[F], F]:
