@@ -26,12 +26,17 @@ class PackedLinear(nn.Module):
         self._bias = None if linear.bias is None else linear.bias.detach()
 
     def forward(self, x: Float[Tensor, "N I"]) -> Float[Tensor, "N O"]:
-        """`x @ weight.T + bias`."""
-        return _mkldnn._linear_pointwise(x, self._packed, self._bias, "none", [], "")
+        """`x @ weight.T + bias`. Raises `ValueError` where a gradient is wanted."""
+        return self._product(x, "none", "")
 
     def gelu(self, x: Float[Tensor, "N I"]) -> Float[Tensor, "N O"]:
         """The tanh form of gelu, taken before the product is rounded."""
-        return _mkldnn._linear_pointwise(x, self._packed, self._bias, "gelu", [], "tanh")
+        return self._product(x, "gelu", "tanh")
+
+    def _product(self, x: Tensor, activation: str, form: str) -> Tensor:
+        if x.requires_grad and torch.is_grad_enabled():  # oneDNN's product would drop it without a word
+            raise ValueError("a packed model has no gradients: train the plain one that loading.load_model gives")
+        return _mkldnn._linear_pointwise(x, self._packed, self._bias, activation, [], form)
 
     def samples(self) -> dict[str, Tensor]:
         """What a digest reads: the elements that the plain matrix has."""

@@ -75,12 +75,12 @@ def save(
     files (tokenizer, generation config) come along; `extras` are further files to copy, `documents` further JSON files
     by name. A folder that exists and is not empty is refused unless `overwrite`, which replaces checkpoints only.
     Raises `UserError` when the disk is full or the layout's source has changed, `ValueError` when the layout is another
-    model's.
+    model's, or when the model's matrices were packed.
     """
     if dtype is not None and dtype not in FLOATS:
         raise ValueError(f"weights are floats, not {dtype}")
     folder = probe(folder)
-    parameters = dict(model.named_parameters())
+    parameters = _parameters(model)
     if layout is None:
         spec = replace(model.spec, vision=None)  # a decoder holds the text half only
         config = write(spec, None, dtype or parameters["embed.weight"].dtype)
@@ -104,6 +104,20 @@ def save(
         for name, tree in (documents or {}).items():
             _write_json(partial / name, dict(tree), ordered=False)
     return folder
+
+
+def _parameters(model: Decoder) -> dict[str, nn.Parameter]:
+    """Every parameter that a model of this spec has; a model that was swapped to other forms has fewer, and would be
+    written with holes."""
+    parameters = dict(model.named_parameters())
+    with torch.device("meta"):
+        whole = dict(Decoder(model.spec).named_parameters())
+    if missing := sorted(whole.keys() - parameters.keys()):
+        raise ValueError(
+            f"{len(missing)} parameters of this model were swapped for another form ({missing[0]}, …): "
+            "save the plain one that loading.load_model gives"
+        )
+    return parameters
 
 
 def _fresh_files(

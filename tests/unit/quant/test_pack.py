@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from gemwright.nn.init import initialise
 from gemwright.nn.linear import Linear
 from gemwright.ops.span import span
 from gemwright.quant.pack import PackedLinear, can_pack, pack
+from gemwright.weights.save import save
 
 SIZES = {"width": 64, "depth": 3, "heads": 2, "head_dim": 32, "hidden": 96, "vocab": 90}
 
@@ -71,3 +73,14 @@ def test_packing_never_keeps_the_plain_matrix() -> None:
 
 def test_float32_models_are_left_alone() -> None:
     assert not can_pack(_model("gemma-3-1b", torch.float32))
+
+
+@pytest.mark.usefixtures("packable")
+def test_a_packed_model_is_neither_saved_with_holes_nor_trained_without_gradients(tmp_path: Path) -> None:
+    model = _model("gemma-3-1b")
+    pack(model)
+    with pytest.raises(ValueError, match=r"21 parameters .*layers\.0"):
+        save(model, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    with pytest.raises(ValueError, match="no gradients"):
+        model(torch.tensor([2, 3]), span([2]))
