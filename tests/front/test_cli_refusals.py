@@ -106,3 +106,27 @@ def test_a_wrong_path_says_so(cli: Callable, tmp_path: Path, command: str) -> No
     out = ("--out", tmp_path / "out") if command == "convert" else ()
     ended = cli(command, tmp_path / "nowhere", *out)
     assert ended.code == 2 and "nowhere" in ended.err and "hint: " in ended.err
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda data: data[:-1], "model.safetensors"),
+        (lambda data: (1 << 62).to_bytes(8, "little") + data[8:], "model.safetensors"),
+        (lambda data: data.replace(b"q_proj", b"Q_proj"), "Q_proj"),
+        (lambda data: b"version https://git-lfs.github.com/spec/v1\n", "model.safetensors"),
+    ],
+)
+def test_damaged_weights_are_named_by_whoever_reads_them(
+    cli: Callable, tiny: Path, tmp_path: Path, change: Callable[[bytes], bytes], said: str
+) -> None:
+    folder = tmp_path / "bad"
+    shutil.copytree(tiny, folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(change(weights.read_bytes()))
+    for words in _commands(folder, tmp_path / "out")[:4]:  # the plan reads no weights
+        ended = cli(*words)
+        error, hint = ended.err.splitlines()
+        assert ended.code == 2 and error.startswith("error: ") and said in error, words
+        assert hint.startswith("hint: ")
+    assert not (tmp_path / "out").exists()
