@@ -36,7 +36,7 @@ class Handle:
     freed: bool = field(default=False)
 
 
-@runtime_checkable
+@runtime_checkable  # the shape checks of the tests ask isinstance
 class Store(Protocol):
     """The memory of all layers of one kind. `place` is what `open` gave; only the store looks inside."""
 

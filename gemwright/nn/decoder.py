@@ -14,7 +14,7 @@ from gemwright.cache.allocate import Step
 from gemwright.nn.block import Block
 from gemwright.nn.embed import Embedding
 from gemwright.nn.head import Head
-from gemwright.nn.linear import sample
+from gemwright.nn.linear import samples
 from gemwright.nn.norm import RMSNorm
 from gemwright.ops.rope import rope_angles
 from gemwright.ops.span import Span
@@ -60,9 +60,8 @@ class Decoder(nn.Module):
         it, so that another tuning of the same architecture does not continue them."""
         digest = hashlib.sha256(self.spec.fingerprint().encode())
         for name, module in self.named_modules():
-            own = getattr(module, "samples", None)
-            parameters = module.named_parameters(recurse=False)
-            for kind, some in (own() if own else {kind: sample(value) for kind, value in parameters}).items():
+            swapped = getattr(module, "samples", None)  # a module without parameters says what it was made of
+            for kind, some in (swapped() if swapped else samples(module)).items():
                 digest.update(f"{name}.{kind}".encode() + some.numpy().tobytes())
         return digest.hexdigest()[:32]
 

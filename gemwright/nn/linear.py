@@ -9,10 +9,10 @@ from torch import Tensor, nn
 SAMPLES = 64  # elements of a parameter that a digest reads
 
 
-def sample(parameter: Tensor) -> Tensor:
-    """Evenly spaced elements of a parameter, float32."""
-    flat = parameter.detach().reshape(-1)
-    return flat[:: max(1, flat.numel() // SAMPLES)].float().cpu()
+def samples(module: nn.Module) -> dict[str, Tensor]:
+    """What a digest reads of a module's own parameters: evenly spaced elements of each, float32."""
+    flat = {name: parameter.detach().reshape(-1) for name, parameter in module.named_parameters(recurse=False)}
+    return {name: value[:: max(1, value.numel() // SAMPLES)].float().cpu() for name, value in flat.items()}
 
 
 class Linear(nn.Linear):
@@ -21,7 +21,3 @@ class Linear(nn.Linear):
     def gelu(self, x: Float[Tensor, "N I"]) -> Float[Tensor, "N O"]:
         """The same, through the tanh form of gelu: a swap may do both in one pass."""
         return F.gelu(self(x), approximate="tanh")
-
-    def samples(self) -> dict[str, Tensor]:
-        """What a digest reads of each parameter."""
-        return {name: sample(parameter) for name, parameter in self.named_parameters(recurse=False)}

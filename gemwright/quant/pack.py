@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemwright.nn.decoder import Decoder
-from gemwright.nn.linear import Linear
+from gemwright.nn.linear import Linear, samples
 
 _mkldnn = torch.ops.mkldnn
 
@@ -21,7 +21,7 @@ class PackedLinear(nn.Module):
 
     def __init__(self, linear: Linear) -> None:
         super().__init__()
-        self._samples = linear.samples()
+        self._samples = samples(linear)
         self._packed = _mkldnn._reorder_linear_weight(linear.weight.detach(), 1)
         self._bias = None if linear.bias is None else linear.bias.detach()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,9 +35,11 @@ def export(
         "pad_token_id": tokenizer.pad,
         **sampling,
     }
-    files = {"generation_config.json": generation, **documents}
-    with tempfile.TemporaryDirectory() as extra:
-        for name, tree in files.items():
-            (Path(extra) / name).write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        extras = [*tokenizer_files(tokenizer_folder), *(Path(extra) / name for name in files)]
-        return save(model, folder, dtype=dtype, extras=extras, overwrite=overwrite)
+    return save(
+        model,
+        folder,
+        dtype=dtype,
+        extras=tokenizer_files(tokenizer_folder),
+        documents={"generation_config.json": generation, **documents},
+        overwrite=overwrite,
+    )
