@@ -17,15 +17,16 @@ from gemwright.engine.door import check_ids, encode
 from gemwright.engine.engine import Engine
 from gemwright.engine.request import Completion, Request, Sampling, defaults_of
 from gemwright.errors import UserError
-from gemwright.loading import load_model
+from gemwright.loading import companions, load_model
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.head import Head
 from gemwright.ops.span import span
+from gemwright.quant.linear import PackedEmbedding
 from gemwright.quant.pack import can_pack, pack
-from gemwright.text.template import ChatTemplate, load_chat_template
-from gemwright.text.tokenizer import FILES, Tokenizer
+from gemwright.quant.scheme import Scheme
+from gemwright.text.template import ChatTemplate
+from gemwright.text.tokenizer import Tokenizer
 from gemwright.text.turns import stop_ids
-from gemwright.weights.generation import read_generation
 from gemwright.weights.stream import LOSSLESS
 
 _CHUNK = 512  # tokens that logits and scores run at once
@@ -64,9 +65,10 @@ class LM:
         template: ChatTemplate | None = None,
         folder: Path | None = None,
         notes: Sequence[str] = (),
+        int8_cache: bool = False,
     ) -> None:
-        """`context`, `defaults`: see `Engine`. `template`: see `Chat`. `folder`: where it came from. `notes`: what
-        loading had to say."""
+        """`context`, `defaults`, `int8_cache`: see `Engine`. `template`: see `Chat`. `folder`: where it came from.
+        `notes`: what loading had to say."""
         self.model = model
         self.tokenizer = tokenizer
         self.folder = folder
@@ -74,6 +76,7 @@ class LM:
         self._context = context
         self._defaults = defaults
         self._template = template
+        self._int8_cache = int8_cache
         self._engine: Engine | None = None
 
     @property
@@ -91,7 +94,12 @@ class LM:
         """The engine that `generate`, `stream` and chats share."""
         if self._engine is None:
             self._engine = Engine(
-                self.model, self.tokenizer, context=self._context, sequences=_SEQUENCES, defaults=self._defaults
+                self.model,
+                self.tokenizer,
+                context=self._context,
+                sequences=_SEQUENCES,
+                defaults=self._defaults,
+                int8_cache=self._int8_cache,
             )
         return self._engine
 
@@ -188,17 +196,17 @@ class LM:
 
     def _read(self, ids: list[int], work: Callable[[int, Tensor, Head], Tensor]) -> list[Tensor]:
         """Runs one sequence in chunks; `work(begin, hidden [n, D], head)` makes of each chunk what is kept."""
-        table = self.model.embed.weight
+        model = self.model
         parts: list[Tensor] = []
         memory = handle = None
         if len(ids) > _CHUNK:
-            memory = allocate(self.spec, sequences=1, tokens=len(ids), dtype=table.dtype, device=table.device)
+            memory = allocate(self.spec, sequences=1, tokens=len(ids), dtype=model.dtype, device=model.device)
             handle = memory.open()
         with torch.no_grad():
             for begin in range(0, len(ids), _CHUNK):
-                tokens = torch.tensor(ids[begin : begin + _CHUNK], dtype=torch.int64, device=table.device)
+                tokens = torch.tensor(ids[begin : begin + _CHUNK], dtype=torch.int64, device=model.device)
                 step = memory.prepare([handle], [len(tokens)]) if memory is not None and handle is not None else None
-                where = step.span if step is not None else span([len(tokens)], device=table.device)
+                where = step.span if step is not None else span([len(tokens)], device=model.device)
 
                 def use(hidden: Tensor, head: Head, begin: int = begin) -> Tensor:
                     return work(begin, hidden, head)
@@ -214,15 +222,18 @@ def load(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     context: int | None = None,
+    quant: str | Scheme | None = None,
+    int8_cache: bool = False,
 ) -> LM:
-    """Loads a model: a folder, a name known to the Hugging Face cache, or (None, "pocket") the embedded model.
+    """Loads a model: a folder, a .gguf file, a name in the Hugging Face cache, or (None, "pocket") the embedded model.
 
-    `context`: tokens that a conversation may have (default: what the model was made for); it sizes the cache. A folder
+    `context`: tokens that a conversation may have (default: what the model was made for); it sizes the cache. `quant`:
+    a scheme that rounds the weights on the way in (`quant.scheme.SCHEMES`); default: as the files have them. A folder
     without tokenizer files gives a model that takes ids. Its `notes` tell what loading rounded and what it left in the
-    files. Raises `UserError` for whatever is wrong with the files.
+    files. Raises `UserError` for whatever is wrong with the files, and for an unknown scheme.
     """
-    loaded = load_model(name, dtype=dtype, device=device)
-    if can_pack(loaded.model):
+    loaded = load_model(name, dtype=dtype, device=device, quant=quant, packed=True)
+    if not isinstance(loaded.model.embed, PackedEmbedding) and can_pack(loaded.model):
         pack(loaded.model)
     folder = loaded.folder
     left = [
@@ -230,11 +241,8 @@ def load(
         for reason, names in loaded.left.items()
         if reason not in LOSSLESS
     ]
-    generation = read_generation(folder)
-    tokenizer = template = None
-    if any((folder / file).exists() for file in FILES.values()):
-        tokenizer = Tokenizer.load(folder)
-        template = load_chat_template(folder, tokenizer)
+    beside = companions(folder)
+    tokenizer, generation = beside.tokenizer, beside.generation
     given = generation.get("eos_token_id", ())
     ends = stop_ids(tokenizer, given) if tokenizer is not None else given
     return LM(
@@ -242,7 +250,8 @@ def load(
         tokenizer,
         context=context,
         defaults=defaults_of(generation, ends),
-        template=template,
+        template=beside.template,
         folder=folder,
         notes=(*loaded.notes, *left),
+        int8_cache=int8_cache,
     )

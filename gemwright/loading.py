@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gemwright.arch.spec import Model
 from gemwright.errors import UserError
 from gemwright.nn.decoder import NO_FLOAT16, Decoder
-from gemwright.weights import hf_config, hub, torch_ckpt
+from gemwright.ops.matmul import FORMS, Form, Matrix
+from gemwright.ops.native import library
+from gemwright.quant import swap
+from gemwright.quant.scheme import SCHEMES, Scheme, scheme
+from gemwright.text.template import ChatTemplate, choose_template, load_chat_template, template_text
+from gemwright.text.tokenizer import FILES, Tokenizer
+from gemwright.weights import generation, hf_config, hub, torch_ckpt
 from gemwright.weights.folder import Folder
+from gemwright.weights.gguf import config as gguf_config
+from gemwright.weights.gguf import generation as gguf_generation
+from gemwright.weights.gguf.names import names_of
+from gemwright.weights.gguf.source import GgufSource, is_gguf
+from gemwright.weights.gguf.tokenizer import read_vocabulary
 from gemwright.weights.layout import Layout
 from gemwright.weights.names import Names
-from gemwright.weights.stream import Match, Place, Source, is_rounded, load_into, main_dtype, names_for
+from gemwright.weights.quantised import QuantisedFolder, read_forms
+from gemwright.weights.stream import (
+    Match,
+    PackedSource,
+    Place,
+    Source,
+    is_packed,
+    is_rounded,
+    load_into,
+    main_dtype,
+    names_for,
+)
 
 _DTYPES = {
     "bfloat16": torch.bfloat16,
@@ -32,8 +56,8 @@ _DTYPES = {
 class Loaded:
     """A model in memory and where it came from.
 
-    `layout` is what an export needs to give back the same files (None for a format that is not written). `notes` are
-    remarks for people; `left` lists the file's tensors that were not used, by reason.
+    `folder` is a folder or a GGUF file. `layout` is what an export needs to give back the same files (None for a format
+    that is not written). `notes` are remarks for people; `left` lists the file's tensors that were not used, by reason.
     """
 
     model: Decoder
@@ -48,7 +72,8 @@ class Loaded:
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A checkpoint whose headers have been read and checked; `layout` is None for a format that is not written."""
+    """A checkpoint whose headers have been read and checked; `layout` is None for any but a plain Hugging Face folder,
+    and `folder` is the file itself where all is in a GGUF file."""
 
     spec: Model
     source: Source
@@ -58,23 +83,85 @@ class Opened:
 
     @property
     def stored(self) -> torch.dtype:
-        """The dtype of most of the bytes that the model takes from the files: what "auto" goes by."""
-        return main_dtype(self.source, [name for name in self.source.names() if self.names.ours(name)])
+        """The dtype of most of the bytes that the model takes from the files: what "auto" goes by. Packed tensors count
+        as bfloat16, however many plain floats there are beside them."""
+        used = [name for name in self.source.names() if self.names.ours(name)]
+        if any(is_packed(self.source, name) for name in used):
+            return torch.bfloat16
+        return main_dtype(self.source, used)
+
+    @property
+    def forms(self) -> dict[str, Form]:
+        """The forms in which the files hold matrices, where they are ours too, by the model's names."""
+        source = self.source
+        if not isinstance(source, PackedSource):
+            return {}
+        kinds = {self.names.ours(name): source.kind(name).lower() for name in source.names()}
+        return {
+            ours: form for ours, kind in kinds.items() for form in FORMS if ours and form == kind and form != "bf16"
+        }
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether a vocabulary comes along."""
+        if isinstance(self.source, GgufSource):
+            return "tokenizer.ggml.tokens" in self.source.metadata
+        return any((self.folder / file).is_file() for file in FILES.values())
 
 
 def open_checkpoint(path: Path, preset: str | Model | None = None) -> Opened:
-    """Read what a folder or .ckpt file says about itself, without its weights. `preset`: see `load_model`.
+    """Read what a folder, a .gguf or a .ckpt file says about itself, without its weights. `preset`: see `load_model`.
 
     Raises `UserError` for files that are damaged, missing or of another kind.
     """
     if torch_ckpt.is_checkpoint(path):
         source, layout = torch_ckpt.TorchCheckpoint(path, preset), None
         spec, names, folder = source.spec, source.table, path if path.is_dir() else path.parent
+    elif is_gguf(path):
+        source, layout, folder = GgufSource(path), None, path
+        spec = gguf_config.read_spec(source)
+        names = names_of(spec.family)
     else:
         spec, layout = hf_config.read(path)
         source, folder = Folder(path), path
+        if forms := read_forms(layout.config, str(path / "config.json")):
+            source, layout = QuantisedFolder(path, forms), None  # its files cannot be given back from plain weights
         names = names_for(spec, source)
     return Opened(spec=spec, source=source, names=names, layout=layout, folder=folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Companions:
+    """What belongs to a model beside its weights: its vocabulary, its chat template's source, and how it wants to be
+    sampled (see `weights.generation`)."""
+
+    tokenizer: Tokenizer | None
+    template_text: str | None
+    template: ChatTemplate | None  # where the text differs from the built-in layout
+    generation: dict[str, Any]
+
+
+def companions(path: Path) -> Companions:
+    """What a folder or a GGUF file holds beside weights. Raises `UserError` for what is damaged."""
+    if is_gguf(path) and not torch_ckpt.is_checkpoint(path):
+        header = GgufSource(path).header
+        vocabulary = read_vocabulary(header)
+        defaults = gguf_generation.read_generation(header, vocabulary)
+        if vocabulary is None:
+            return Companions(tokenizer=None, template_text=None, template=None, generation=defaults)
+        tokenizer, text = vocabulary.tokenizer(header.path), vocabulary.template
+        template = None if text is None else choose_template(text, tokenizer, vocabulary.tokens())
+        return Companions(tokenizer=tokenizer, template_text=text, template=template, generation=defaults)
+    defaults = generation.read_generation(path)
+    if not any((path / file).exists() for file in FILES.values()):
+        return Companions(tokenizer=None, template_text=None, template=None, generation=defaults)
+    tokenizer = Tokenizer.load(path)
+    return Companions(
+        tokenizer=tokenizer,
+        template_text=template_text(path),
+        template=load_chat_template(path, tokenizer),
+        generation=defaults,
+    )
 
 
 def load_model(
@@ -84,22 +171,33 @@ def load_model(
     device: torch.device | str = "auto",
     preset: str | Model | None = None,
     place: Place | None = None,
+    quant: str | Scheme | None = None,
+    packed: bool = False,
 ) -> Loaded:
-    """Load a model by folder, .ckpt file or name (None: the model that ships with the package).
+    """Load a model by folder, .gguf or .ckpt file, or name (None: the model that ships with the package).
 
     `dtype` "auto" keeps the file's, except float16: that becomes float32 on a CPU and bfloat16 elsewhere. `device`
-    "auto" is CUDA where there is one. `preset` names (or is) the model of a gemma_pytorch file whose
-    shapes are not those of a published one.
+    "auto" is CUDA where there is one. Packed tensors are taken apart, into bfloat16 by "auto". `preset` names (or
+    is) the model of a gemma_pytorch file whose shapes are not those of a published one. `packed`: for inference only,
+    in the layout that the kernels here read fastest, if there are such; what a file holds packed stays as it is.
+    `quant` names (or is) a scheme: the same, and its forms instead of the file's.
     Raises `UserError` for everything that a person can mend.
     """
     where = choose_device(device)
+    wanted = None if quant is None else scheme(quant)
     opened = open_checkpoint(hub.resolve(name), preset)
     notes = [*opened.layout.notes] if opened.layout else []
-    chosen = choose_dtype(dtype, opened.stored, where, notes)
+    chosen = choose_dtype(dtype, opened.stored, where, notes, wanted)
     with torch.device("meta"):
         model = Decoder(opened.spec)
-    paired = load_into(model, opened.source, device=where, dtype=chosen, names=opened.names, place=place)
-    notes += _rounded(model, opened.source, paired)
+    matrices = packing(model, opened.forms, chosen, where, wanted) if packed or wanted else {}
+    paired = load_into(
+        model, opened.source, device=where, dtype=chosen, names=opened.names, place=place, matrices=matrices
+    )
+    notes += _rounded(model, opened.source, paired, matrices)
+    swap.install(model, matrices)
+    if packed and where.type == "cpu" and chosen == torch.bfloat16 and not swap.has_kernels():
+        notes.append(library.describe())
     return Loaded(
         model=model.eval(),
         spec=opened.spec,
@@ -112,8 +210,35 @@ def load_model(
     )
 
 
-def _rounded(model: Decoder, source: Source, paired: Match) -> list[str]:
+def packing(
+    model: Decoder,
+    stored: dict[str, Form],
+    dtype: torch.dtype,
+    device: torch.device,
+    wanted: Scheme | None,
+    room: torch.device | str = "cpu",
+) -> dict[str, Matrix]:
+    """Empty matrices, on `room`, to pack a model's weights into for inference; none where it is to stay plain.
+
+    `stored`: the forms of its files (see `Opened.forms`); `wanted`: a scheme to take instead. Raises `UserError` for a
+    scheme where no packed model runs.
+    """
+    if wanted is not None:
+        if device.type != "cpu":
+            raise UserError(f"quantised models do not run on {device.type} yet", hint="use --device cpu, or no --quant")
+        return swap.empty_matrices(model, wanted, room)
+    if dtype != torch.bfloat16 or device.type != "cpu" or not swap.packable(model):
+        return {}
+    if not stored and not swap.has_kernels():
+        return {}
+    return swap.empty_matrices(model, SCHEMES["bf16"], room, forms=stored)
+
+
+def _rounded(model: Decoder, source: Source, paired: Match, matrices: dict[str, Matrix]) -> list[str]:
     """A note for each dtype whose tensors lost digits on the way into the model."""
+    paired = Match(pairs=tuple(pair for pair in paired.pairs if pair[0] not in matrices), left=paired.left)
+    if isinstance(source, PackedSource):
+        return _held(model, source, paired)
     lost: dict[tuple[torch.dtype, torch.dtype], list[str]] = {}
     for ours, theirs in paired.pairs:
         stored, held = source.dtype(theirs), model.get_parameter(ours).dtype
@@ -124,6 +249,20 @@ def _rounded(model: Decoder, source: Source, paired: Match) -> list[str]:
         + ", ".join(names[:2])
         + (", …" if len(names) > 2 else "")
         for (stored, held), names in lost.items()
+    ]
+
+
+def _held(model: Decoder, source: PackedSource, paired: Match) -> list[str]:
+    """A note on the forms of packed files whose tensors are held in another."""
+    found: dict[str, Counter[str]] = {}
+    plain = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+    for ours, theirs in paired.pairs:
+        kind, held = source.kind(theirs), _word(model.get_parameter(ours).dtype)
+        if plain.get(kind) != held:
+            found.setdefault(held, Counter())[kind] += 1
+    return [
+        f"{', '.join(f'{count} {kind}' for kind, count in sorted(counts.items()))} tensors are held as {held}"
+        for held, counts in found.items()
     ]
 
 
@@ -148,8 +287,23 @@ def choose_device(device: torch.device | str) -> torch.device:
     return chosen
 
 
-def choose_dtype(wanted: torch.dtype | str, stored: torch.dtype, device: torch.device, notes: list[str]) -> torch.dtype:
-    """The dtype to compute in; says in `notes` when it is not the file's although "auto" was asked."""
+def choose_dtype(
+    wanted: torch.dtype | str,
+    stored: torch.dtype,
+    device: torch.device,
+    notes: list[str],
+    quant: Scheme | None = None,
+) -> torch.dtype:
+    """The dtype to compute in; says in `notes` when it is not the file's although "auto" was asked. `quant`: the scheme
+    that the weights are packed by."""
+    if quant is not None:
+        chosen = torch.bfloat16 if wanted == "auto" else choose_dtype(wanted, stored, device, notes)
+        if chosen != torch.bfloat16:
+            raise UserError(
+                f"a quantised model remembers in bfloat16, not in {_word(chosen)}",
+                hint="leave the dtype to it: bfloat16",
+            )
+        return chosen
     if wanted == "auto":
         if stored == torch.float16:
             chosen = torch.float32 if device.type == "cpu" else torch.bfloat16

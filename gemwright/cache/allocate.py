@@ -28,11 +28,13 @@ def allocate(
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str = "cpu",
     weights: str = "",
+    int8: bool = False,
 ) -> Cache:
     """Memory for `sequences` sequences of up to `tokens` tokens each; `slack` tokens can be taken back.
 
     Nothing is touched before it is used. On the meta device nothing is ever allocated, and `bytes` counts the same.
-    `weights` names the weights (a digest): saved sequences are tied to it.
+    `weights` names the weights (a digest): saved sequences are tied to it. `int8`: the global layers' keys and values
+    as signed bytes.
     """
     if sequences < 1 or tokens < 1 or slack < 0:
         raise ValueError(f"no cache has {sequences} sequences of {tokens} tokens with a slack of {slack}")
@@ -53,13 +55,13 @@ def allocate(
             stores.append(RecurrentStore(width=kind[1], taps=kind[2] - 1, slack=slack, slots=sequences, **place))
         elif kind[3] is None:
             size = {"kv_heads": kind[1], "head_dim": kind[2]}
-            stores.append(FullStore(sequences=sequences, tokens=tokens, **size, **place))
+            stores.append(FullStore(sequences=sequences, tokens=tokens, int8=int8, **size, **place))
         else:
             size = {"kv_heads": kind[1], "head_dim": kind[2], "window": kind[3]}
             stores.append(RingStore(slack=slack, slots=sequences, **size, **place))
     # A window cut to a short cache makes another ring, so a cache of another length may be another memory.
     rings = sorted(kind[3] for kind in kinds if kind[0] is Attention and kind[3] is not None)
-    facts = f"{spec.fingerprint()} {weights} {dtype} slack {slack} rings {rings}"
+    facts = f"{spec.fingerprint()} {weights} {dtype} slack {slack} rings {rings}{' int8' if int8 else ''}"
     identity = hashlib.sha256(facts.encode()).hexdigest()[:32]
     bounded = any(kind[0] is Attention and (kind[3] is None or tokens < kind[4]) for kind in kinds)
     limit = tokens if bounded else None
@@ -215,6 +217,9 @@ class Step:
     ) -> Float[Tensor, "N H K"]:
         """Remember new keys and values, attend over all that the layer sees. `[N, H, K]`, `[N, G, K]` → `[N, H, K]`."""
         step, row = self.where[layer]
+        held = step.store.dtype  # activations may be wider than what is remembered of them
+        if query.dtype != held:
+            query, key, value = query.to(held), key.to(held), value.to(held)
         return step.attend(row, query, key, value, mixer.scale, mixer.cap)
 
     def read(self, layer: int) -> tuple[Float[Tensor, "D R"], Float[Tensor, "D T R"], Int64[Tensor, " D"]]:

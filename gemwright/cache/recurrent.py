@@ -94,4 +94,4 @@ class RecurrentStep:
         flat, slot, ring = self.states
         self.store.states[row][slot, ring] = states[flat]
         flat, slot, ring = self.inputs
-        self.store.inputs[row][slot, ring] = inputs[flat]
+        self.store.inputs[row][slot, ring] = inputs[flat].to(self.store.inputs.dtype)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gemwright.cache.route import Route, Run, route, usable
 from gemwright.cache.store import Kind, Slots
 from gemwright.ops.attend import attend_rows, attend_tail
 from gemwright.ops.span import Plan
@@ -40,12 +41,16 @@ class RingStore(Slots):
         shape = (len(layers), slots, window + slack, kv_heads, head_dim)
         self.keys = torch.empty(shape, dtype=dtype, device=device)
         self.values = torch.empty(shape, dtype=dtype, device=device)
+        self.dtype = dtype
+        self.rows = list(zip(self.keys, self.values, strict=True))  # of each layer
         super().__init__({"keys": self.keys, "values": self.values}, slots)
 
     def prepare(self, places: list[list[int]], plan: Plan) -> RingStep:
         """Own the slots, and find out for each sequence which way it goes."""
         slots = [self.own(place) for place in places]
         lengths, past = plan.lengths, plan.past
+        if usable(self.keys):
+            return RingStep(store=self, lengths=lengths, parts=[], route=self._route(slots, plan))
         if lengths[0] <= self.slack + 1 and len(set(lengths)) == 1:
             return RingStep(store=self, lengths=(plan.tokens,), parts=[self._short(slots, past, lengths[0])])
         parts = [
@@ -53,6 +58,23 @@ class RingStore(Slots):
             for slot, before, length in zip(slots, past, lengths, strict=True)
         ]
         return RingStep(store=self, lengths=lengths, parts=parts)
+
+    def _route(self, slots: list[int], plan: Plan) -> Route:
+        """The window before each sequence's new tokens lies in the ring, in at most two pieces, and the new ones where
+        they are: they are stored after, so that they overwrite nothing that is still seen."""
+        rows = self.keys.shape[2]
+        runs: list[list[Run]] = []
+        targets: list[int] = []
+        for slot, first, past, length in zip(slots, plan.starts, plan.past, plan.lengths, strict=False):
+            start, own = max(0, past - self.window + 1), []
+            while start < past:
+                count = min(past - start, rows - start % rows)
+                own.append((start, count, slot * rows + start % rows, 0))
+                start += count
+            runs.append([*own, (past, length, first, 1)])
+            targets += [-1] * max(0, length - rows)
+            targets += [slot * rows + place % rows for place in range(past + max(0, length - rows), past + length)]
+        return route(plan.starts, plan.lengths, plan.past, runs, targets, write_first=False, window=self.window)
 
     def _short(self, slots: list[int], past: tuple[int, ...], length: int) -> _Short:
         rows = self.keys.shape[2]
@@ -139,10 +161,13 @@ class RingStep:
     store: RingStore
     lengths: tuple[int, ...]
     parts: list[_Short | _Long]
+    route: Route | None = None
 
     def attend(self, row: int, query: Tensor, key: Tensor, value: Tensor, scale: float, cap: float | None) -> Tensor:
         """Remember the `row`-th layer's new keys and values; attend. `[N, H, K]`, `[N, G, K]` → `[N, H, K]`."""
-        keys, values = self.store.keys[row], self.store.values[row]
+        keys, values = self.store.rows[row]
+        if self.route is not None:
+            return self.route.attend((keys, values), query, key, value, scale, cap)
         if len(self.parts) == 1:
             return self.parts[0].attend(keys, values, query, key, value, scale, cap)
         rows = (tensor.split(self.lengths) for tensor in (query, key, value))

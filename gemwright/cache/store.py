@@ -42,6 +42,7 @@ class Store(Protocol):
 
     kind: Kind
     layers: tuple[int, ...]
+    tensors: dict[str, Tensor]  # all of the memory, `[L, ...]`
 
     def open(self) -> Any:
         """A place for a new sequence. Raises `CacheFull`."""

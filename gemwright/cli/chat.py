@@ -42,6 +42,7 @@ def run(
     context: options.Context = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    quant: options.Quant = None,
     threads: options.Threads = None,
 ) -> None:
     """Talk to a model.
@@ -59,7 +60,7 @@ def run(
         repetition_penalty=repetition_penalty,
         seed=seed,
     )
-    lm = options.load(model, device, dtype, threads, context)
+    lm = options.load(model, device, dtype, threads, context, quant)
     from gemwright.cli.conversation import Conversation
 
     if lm.tokenizer is None or lm.folder is None:
@@ -79,12 +80,13 @@ def run(
 def _tuned(folder: Path, tokenizer: Tokenizer) -> bool:
     """Whether the checkpoint says that it answers: its own stop ids name the end of a turn, or its makers gave it a
     chat template (the built-in one comes with every vocabulary that is trained here)."""
-    from gemwright.text.template import BUILT_IN, template_text
-    from gemwright.weights.generation import read_generation
+    from gemwright.loading import companions
+    from gemwright.text.template import BUILT_IN
 
-    if tokenizer.end_of_turn in read_generation(folder).get("eos_token_id", ()):
+    beside = companions(folder)
+    if tokenizer.end_of_turn in beside.generation.get("eos_token_id", ()):
         return True
-    return template_text(folder) not in (None, BUILT_IN)
+    return beside.template_text not in (None, BUILT_IN)
 
 
 class _Terminal:

@@ -33,6 +33,7 @@ def run(
     context: options.Context = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    quant: options.Quant = None,
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
@@ -56,7 +57,7 @@ def run(
         logprobs=logprobs,
     )
     text = options.read_stdin() if prompt == "-" else prompt
-    lm = options.load(model, device, dtype, threads, context)
+    lm = options.load(model, device, dtype, threads, context, quant)
     if json:
         show.as_json(_tree(lm.generate(text, chosen), lm, text))
     else:

@@ -102,7 +102,10 @@ def _facts(spec: Model, files: Files | None) -> Table:
         tower = spec.vision.tower
         table.add_row("vision", f"{tower.image}×{tower.image} pixels → {spec.vision.tokens} tokens (not loaded)")
     if files is not None:
-        table.add_row("dtype", ", ".join(files.dtypes))
+        if files.packed:
+            table.add_row("weights", ", ".join(f"{count} × {kind}" for kind, count in files.packed.items()))
+        else:
+            table.add_row("dtype", ", ".join(files.dtypes))
         table.add_row("tokenizer", files.tokenizer or "none")
     return table
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gemwright.arch.spec as arch
 from gemwright.errors import UserError
+
+if TYPE_CHECKING:
+    from gemwright.loading import Opened
+    from gemwright.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +26,13 @@ class File:
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """A checkpoint's files. `left`: tensors that the model does not use, by reason; `dtypes`: those of the weights."""
+    """A checkpoint's files. `left`: tensors that the model does not use, by reason; `dtypes`: those of the weights, and
+    of packed ones the forms; `packed`: how many of the model's tensors are held in each kind, where some are packed."""
 
     folder: Path
     files: tuple[File, ...]
     dtypes: tuple[str, ...]
+    packed: dict[str, int]
     tokenizer: str | None
     left: dict[str, tuple[str, ...]]
     notes: tuple[str, ...]
@@ -34,18 +42,22 @@ def examine(path: Path) -> tuple[arch.Model, Files]:
     """The model at a path and its files, all checked. Raises `UserError` naming the first that is damaged, missing or
     does not belong there."""
     from gemwright.weights import torch_ckpt
+    from gemwright.weights.gguf.source import is_gguf
 
-    return _torch_file(path) if torch_ckpt.is_checkpoint(path) else _folder(path)
+    if torch_ckpt.is_checkpoint(path):
+        return _torch_file(path)
+    return _gguf(path) if is_gguf(path) else _folder(path)
 
 
 def _folder(path: Path) -> tuple[arch.Model, Files]:
+    from gemwright.loading import open_checkpoint
     from gemwright.weights import hf_config
-    from gemwright.weights.folder import INDEX, Folder
-    from gemwright.weights.stream import names_for
+    from gemwright.weights.folder import INDEX
 
     spec, layout = hf_config.read(path)
-    source = Folder(path)
-    left = _match(spec, source, names_for(spec, source))
+    opened = open_checkpoint(path)
+    left = _match(spec, opened.source, opened.names)
+    packed = _packed(opened)
     files = [_seen(path / "config.json", "every key is known or carried")]
     if layout.index is not None:
         files.append(_seen(path / INDEX, f"names {len(layout.entries())} tensors in {len(layout.shards)} files"))
@@ -53,10 +65,27 @@ def _folder(path: Path) -> tuple[arch.Model, Files]:
         files.append(_seen(path / shard.file, f"{len(shard.entries)} tensors, no gap, no overlap"))
     kept, tokenizer = _tokenizer(path)
     files += kept + _json_files(path, {file.name for file in [*files, *kept]})
-    dtypes = sorted({str(entry.dtype).removeprefix("torch.") for entry in layout.entries()})
+    dtypes = sorted(packed or {str(entry.dtype).removeprefix("torch.") for entry in layout.entries()})
     return spec, Files(
-        folder=path, files=tuple(files), dtypes=tuple(dtypes), tokenizer=tokenizer, left=left, notes=layout.notes
+        folder=path,
+        files=tuple(files),
+        dtypes=tuple(dtypes),
+        packed=packed,
+        tokenizer=tokenizer,
+        left=left,
+        notes=layout.notes,
     )
+
+
+def _packed(opened: Opened) -> dict[str, int]:
+    """How many of the model's tensors are held in each kind; nothing where all are plain floats."""
+    from gemwright.weights.stream import PackedSource, is_packed
+
+    source = opened.source
+    used = [name for name in source.names() if opened.names.ours(name)]
+    if not isinstance(source, PackedSource) or not any(is_packed(source, name) for name in used):
+        return {}
+    return dict(Counter(source.kind(name) for name in used).most_common())
 
 
 def _torch_file(path: Path) -> tuple[arch.Model, Files]:
@@ -74,10 +103,37 @@ def _torch_file(path: Path) -> tuple[arch.Model, Files]:
         folder=folder,
         files=(*weights, *kept),
         dtypes=tuple(dtypes),
+        packed={},
         tokenizer=tokenizer,
         left=left,
         notes=(),
     )
+
+
+def _gguf(path: Path) -> tuple[arch.Model, Files]:
+    from gemwright.loading import companions, open_checkpoint
+    from gemwright.weights.gguf.source import GgufSource
+
+    opened = open_checkpoint(path)
+    source = opened.source
+    assert isinstance(source, GgufSource)
+    left = _match(opened.spec, source, opened.names)
+    tokenizer = companions(path).tokenizer
+    files = [_seen(file.path, f"{len(file.entries)} tensors, aligned, no overlap") for file in source.files]
+    return opened.spec, Files(
+        folder=path,
+        files=tuple(files),
+        dtypes=tuple(sorted({source.kind(name) for name in source.names() if opened.names.ours(name)})),
+        packed=_packed(opened),
+        tokenizer=_called(tokenizer) if tokenizer else None,
+        left=left,
+        notes=(),
+    )
+
+
+def _called(tokenizer: Tokenizer) -> str:
+    turns = "turn marks" if tokenizer.supports_turns else "no turn marks"
+    return f"{tokenizer.vocab_size:,} pieces, {turns}, {tokenizer.fingerprint()[:12]}"
 
 
 def _match(spec: arch.Model, source, names) -> dict[str, tuple[str, ...]]:
@@ -103,8 +159,7 @@ def _tokenizer(folder: Path) -> tuple[list[File], str | None]:
             continue
         loaded = Tokenizer.load(folder, prefer=form)
         prints[name] = loaded.fingerprint()
-        turns = "turn marks" if loaded.supports_turns else "no turn marks"
-        said = said or f"{loaded.vocab_size:,} pieces, {turns}, {loaded.fingerprint()[:12]}"
+        said = said or _called(loaded)
         files.append(_seen(folder / name, f"{loaded.vocab_size:,} pieces"))
     if len(set(prints.values())) > 1:
         raise UserError(f"{' and '.join(prints)} in {folder} are two vocabularies", hint="fetch the folder again")

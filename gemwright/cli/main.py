@@ -15,7 +15,21 @@ from typing import Annotated, Any
 import typer
 
 import gemwright
-from gemwright.cli import chat, convert, generate, inspect, new, plan, pull, score, show, tokenizer, train
+from gemwright.cli import (
+    bench,
+    chat,
+    convert,
+    generate,
+    inspect,
+    new,
+    plan,
+    pull,
+    quantize,
+    score,
+    show,
+    tokenizer,
+    train,
+)
 from gemwright.errors import UserError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -50,9 +64,9 @@ def gemwright_command(
     """
 
 
-for _module in (chat, generate, score, inspect, plan, new, convert, pull, train):
+for _module in (chat, generate, score, inspect, plan, new, convert, quantize, pull, train, bench):
     _name = _module.__name__.rpartition(".")[2]
-    app.command(_name, no_args_is_help=_name not in ("chat", "inspect", "plan"))(_module.run)
+    app.command(_name, no_args_is_help=_name not in ("bench", "chat", "inspect", "plan"))(_module.run)
 app.add_typer(tokenizer.app, name="tokenizer")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,13 +14,20 @@ if TYPE_CHECKING:
     from gemwright.engine.request import Sampling
     from gemwright.lm import LM
 
-_MODEL = "A folder, a hub or preset name; the embedded model by default."
+_MODEL = "A folder, a .gguf file, a hub or preset name; the embedded model by default."
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL, show_default=False)]
 ModelOption = Annotated[str, typer.Option("--model", "-m", help=_MODEL, show_default=False)]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Dtype = Annotated[str, typer.Option(help="auto (the file's own), bfloat16 or float32.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads to compute with.", show_default="torch's choice")]
+Quant = Annotated[
+    str | None,
+    typer.Option(
+        help="Round the weights on the way in: q8_0, q4_0, q4_0-all, int8 or int4; or bf16.",
+        show_default="as the files have them",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
 
 MaxTokens = Annotated[int, typer.Option(min=0, help="Tokens to draw at most; 0: until the context is full.")]
@@ -46,13 +54,15 @@ def use_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def load(model: str, device: str, dtype: str, threads: int | None, context: int | None = None) -> LM:
+def load(
+    model: str, device: str, dtype: str, threads: int | None, context: int | None = None, quant: str | None = None
+) -> LM:
     """The model with its tokenizer; what loading has to say goes to stderr."""
     from gemwright.lm import load as load_lm
 
     use_threads(threads)
     with show.waiting(f"loading {model}"):
-        lm = load_lm(model, device=device, dtype=dtype, context=context)
+        lm = load_lm(model, device=device, dtype=dtype, context=context, quant=quant)
     for note in lm.notes:
         show.note(note)
     return lm
@@ -91,6 +101,15 @@ def read_stdin() -> str:
     import sys
 
     return decode(sys.stdin.buffer.read(), "stdin")
+
+
+def read_file(file: Path) -> str:
+    """A file as text. Raises `UserError` naming one that cannot be read."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}", hint="check the path") from error
+    return decode(data, str(file))
 
 
 def decode(data: bytes, source: str) -> str:

@@ -24,6 +24,7 @@ def run(
         str | None, typer.Option(help="Memory that may be used, as in 8G.", show_default="what is free here")
     ] = None,
     dtype: options.Dtype = "auto",
+    quant: options.Quant = None,
     chunk: Annotated[int, typer.Option(help="Prompt tokens in a step.")] = 512,
     json: options.Json = False,
 ) -> None:
@@ -37,12 +38,13 @@ def run(
     from gemwright.planner.measure import available
 
     room = show.read_size(memory) if memory else available()
-    counted = plan(model, context=context, batch=batch, dtype=dtype, chunk=chunk, memory=room)
+    counted = plan(model, context=context, batch=batch, dtype=dtype, chunk=chunk, memory=room, quant=quant)
     if json:
         show.as_json(counted.to_json())
         return
     out = show.console()
-    out.print(f"[bold]{counted.name}[/bold] in {counted.dtype}: {_sequences(counted)}, prompts in chunks of {chunk}")
+    kept = counted.dtype if counted.quant is None else f"{counted.quant}, activations kept in {counted.dtype}"
+    out.print(f"[bold]{counted.name}[/bold] in {kept}: {_sequences(counted)}, prompts in chunks of {chunk}")
     out.print(_table(counted))
     for line in _remarks(counted, given=memory is not None):
         out.print(line)
@@ -68,6 +70,7 @@ def _table(counted: Plan) -> Table:
 
     for part, count in counted.weights.items():
         row(f"weights: {'embedding table' if part == 'table' else part}", count)
+    row("weights: copies for the kernels", counted.copies, "norms in float32, gates, alignment")
     row("cache: global layers", counted.cache["global"], "grows with the context")
     row("cache: local layers", counted.cache["local"], "the window, and 8 tokens of slack")
     row("cache: recurrent state", counted.cache["recurrent"], "the same at every length")

@@ -29,6 +29,7 @@ def run(
     ] = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    quant: options.Quant = None,
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
@@ -40,8 +41,8 @@ def run(
     """
     if (text is None) == (file is None):
         raise UserError("there must be a text or a file, and not both", hint='gemwright score "def " or --file FILE')
-    content = _read(file) if file is not None else options.read_stdin() if text == "-" else text or ""
-    lm = options.load(model, device, dtype, threads)
+    content = options.read_file(file) if file is not None else options.read_stdin() if text == "-" else text or ""
+    lm = options.load(model, device, dtype, threads, quant=quant)
     with show.waiting("reading"):
         found = lm.score(content, window=window, stride=stride)
     summary = _summary(found, content)
@@ -58,14 +59,6 @@ def run(
         f"{found.tokens} tokens, {summary['nats_per_token']:.4f} nats a token, "
         f"{summary['bits_per_byte']:.4f} bits a byte, perplexity {summary['perplexity']:.2f}"
     )
-
-
-def _read(file: Path) -> str:
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}", hint="check the path") from error
-    return options.decode(data, str(file))
 
 
 def _summary(found: Score, content: str) -> dict[str, Any]:

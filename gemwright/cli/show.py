@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from gemwright.errors import UserError
@@ -62,6 +62,20 @@ def waiting(message: str) -> Iterator[None]:
         return
     with console(stderr=True).status(f"[dim]{message}[/dim]"):
         yield
+
+
+@contextlib.contextmanager
+def counting(message: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr while the block runs, which tells it how much of `total` is done; nothing where nobody looks."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task(message, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def as_json(tree: Any) -> None:

@@ -45,6 +45,7 @@ class Engine:
         sequences: int = 8,
         chunk: int = 512,
         defaults: Sampling | None = None,
+        int8_cache: bool = False,
     ) -> None:
         """Allocates the cache, in the model's dtype and on its device.
 
@@ -57,14 +58,14 @@ class Engine:
             chunk: prompt tokens in one step.
             defaults: the checkpoint's sampling (see `request.defaults_of`); default: Gemma's own, and the tokenizer's
                 stop ids.
+            int8_cache: keep the global layers' keys and values in 8 bits, half of bfloat16's memory.
 
         Raises `UserError` for a context that the model was not made for, or that the memory does not hold.
         """
-        table = model.embed.weight
         self.model = model
         self.tokenizer = tokenizer
-        self.device = table.device
-        size = {"sequences": sequences, "dtype": table.dtype, "device": self.device}
+        self.device = model.device
+        size = {"sequences": sequences, "dtype": model.dtype, "device": self.device, "int8": int8_cache}
         self.context = choose_context(model.spec, context, **size)
         if defaults is None:
             defaults = Sampling(stop_ids=stop_ids(tokenizer, None) if tokenizer else ())

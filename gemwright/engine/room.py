@@ -27,11 +27,17 @@ def capacity(spec: Model, context: int | None) -> int:
 
 
 def choose_context(
-    spec: Model, context: int | None, *, sequences: int, dtype: torch.dtype, device: torch.device
+    spec: Model,
+    context: int | None,
+    *,
+    sequences: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    int8: bool = False,
 ) -> int | None:
     """The context asked for, or `default_context`. Raises `UserError` for one that the model was not made for."""
     if context is None:
-        return default_context(spec, sequences=sequences, dtype=dtype, device=device)
+        return default_context(spec, sequences=sequences, dtype=dtype, device=device, int8=int8)
     if context < 2:
         raise UserError(f"a context of {context} tokens holds no prompt and answer", hint="give at least 2")
     if spec.context is not None and context > spec.context:
@@ -43,7 +49,13 @@ def choose_context(
 
 
 def default_context(
-    spec: Model, *, sequences: int, dtype: torch.dtype, device: torch.device, free: int | None = None
+    spec: Model,
+    *,
+    sequences: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    int8: bool = False,
+    free: int | None = None,
 ) -> int | None:
     """The model's own context, or the largest half, quarter, ... of it whose cache takes at most half of the free
     memory; a warning says so. `free`: bytes (default: what the device or the system reports now)."""
@@ -53,7 +65,7 @@ def default_context(
         return whole
     context, needed = whole, 0
     while True:
-        cache = allocate(spec, sequences=sequences, tokens=context, dtype=dtype, device="meta")
+        cache = allocate(spec, sequences=sequences, tokens=context, dtype=dtype, device="meta", int8=int8)
         size = sum(cache.bytes().values())
         needed = needed or size
         if size <= _SHARE * free or context // 2 < _LEAST:

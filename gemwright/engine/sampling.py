@@ -18,6 +18,7 @@ saved or rolled back, and no neighbour in the batch can shift it.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection
 
 import torch
@@ -45,6 +46,12 @@ def pick(logits: Tensor, sampling: Sampling, *, seen: Collection[int], banned: T
     `logits` float32 `[V]`, not changed; `sampling` resolved; `seen` the ids so far, prompt and answer; `banned` int64,
     the ids that are never drawn; `number` in [0, 1). Raises `UserError` when no id can be drawn.
     """
+    plain = (sampling.repetition_penalty or 1.0) == 1.0 and not sampling.logit_bias
+    if plain and (sampling.temperature or 0.0) < _COLD:
+        # Most greedy answers need no copy of the row: the largest may be drawn as it stands.
+        best = int(torch.argmax(logits))
+        if math.isfinite(float(logits[best])) and not bool((banned == best).any()):
+            return best
     logits = adjust(logits, sampling, seen=seen, banned=banned)
     best = int(torch.argmax(logits))  # the first of equal ones
     highest = float(logits[best])

@@ -43,4 +43,4 @@ class AttentionMixer(nn.Module):
             mixed = attend_documents(query, key, value, span, window=spec.window, scale=spec.scale, cap=spec.cap)
         else:
             mixed = memory.attend(layer, query, key, value, spec)
-        return self.out(mixed.flatten(1))
+        return self.out(mixed.flatten(1).to(x.dtype))

@@ -52,8 +52,13 @@ class Decoder(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the activations."""
-        return self.embed.weight.dtype
+        """The dtype in which memory is kept: that of the activations, or less where a packed model's are float32."""
+        return self.embed.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.embed.device
 
     def digest(self) -> str:
         """A name for these weights: a hash over evenly spaced elements of every parameter. Saved sequences are tied to

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from gemwright.arch.spec import Model
+
+
+@runtime_checkable  # the shape checks of the tests ask isinstance
+class Table(Protocol):
+    """What the head reads: the embedding, or a swap in its place."""
+
+    @property
+    def vocab(self) -> int: ...
+
+    def scores(self, hidden: Float[Tensor, "M D"]) -> Float[Tensor, "M V"]: ...
 
 
 class Embedding(nn.Module):
@@ -17,6 +29,21 @@ class Embedding(nn.Module):
         super().__init__()
         self.scale, self.rounding = spec.embed_scale, spec.embed_rounding
         self.weight = nn.Parameter(torch.empty(spec.vocab, spec.width))
+
+    @property
+    def vocab(self) -> int:
+        """V, the rows."""
+        return self.weight.shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the activations that begin here, and of what is remembered of them."""
+        return self.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the table lies."""
+        return self.weight.device
 
     def rounded_scale(self, dtype: torch.dtype) -> float:
         """The multiplier as the activations know it: sqrt(D) is rounded before it multiplies, never after."""

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from gemwright.nn.embed import Embedding
+from gemwright.nn.embed import Table
 from gemwright.ops.pointwise import soft_cap, wide
 
 _CHUNK_BYTES = 64 << 20  # of float32 logits held at a time
@@ -23,7 +23,7 @@ _CHUNK_BYTES = 64 << 20  # of float32 logits held at a time
 class Head:
     """The tied table read backwards; it owns no parameters."""
 
-    def __init__(self, embed: Embedding, cap: float | None) -> None:
+    def __init__(self, embed: Table, cap: float | None) -> None:
         self._embed, self._cap = embed, cap
 
     def logits(self, hidden: Float[Tensor, "M D"]) -> Float[Tensor, "M V"]:
@@ -31,7 +31,7 @@ class Head:
         return soft_cap(wide(self._embed.scores(hidden)), self._cap)
 
     def _rows(self) -> int:
-        return max(1, _CHUNK_BYTES // (4 * self._embed.weight.shape[0]))
+        return max(1, _CHUNK_BYTES // (4 * self._embed.vocab))
 
     def log_probs(self, hidden: Float[Tensor, "M D"], targets: Int64[Tensor, " M"]) -> Float[Tensor, " M"]:
         """The log-probability of each row's target. hidden `[M, D]`, targets int64 `[M]` → float32 `[M]`."""

@@ -62,7 +62,7 @@ class Conv(nn.Module):
         """x `[N, R]`, tail `[D, taps - 1, R]` (None: no document has a past) → `[N, R]`."""
         if tail is None:
             tail = x.new_zeros(len(span.plan.lengths), self.weight.shape[-1] - 1, x.shape[-1])
-        rows, index = with_past(x, span.tensors.document, tail)
+        rows, index = with_past(x, span.tensors.document, tail.to(x.dtype))
         return causal_conv(rows, index, self.weight, self.bias)
 
 

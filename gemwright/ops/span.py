@@ -14,6 +14,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+_FEW = 64  # tokens
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -96,16 +98,29 @@ def span(
     if len(past) != len(lengths) or min(past) < 0:
         raise ValueError(f"{len(lengths)} documents need as many past lengths, none negative, not {past}")
     plan = Plan(lengths=tuple(lengths), past=tuple(past))
-    count = torch.tensor(plan.lengths)
-    starts = torch.tensor(plan.starts, dtype=torch.int32)
-    first = torch.tensor(plan.past, dtype=torch.int32) - starts[:-1]
-    rows = torch.arange(plan.tokens, dtype=torch.int32)
+    positions, documents = _few(plan) if plan.tokens <= _FEW else _many(plan)
     tokens = Tokens(
-        position=(rows + torch.repeat_interleave(first, count)).to(device),
-        document=torch.repeat_interleave(torch.arange(len(lengths), dtype=torch.int32), count).to(device),
+        position=positions.to(device),
+        document=documents.to(device),
         image=torch.zeros(plan.tokens, dtype=torch.int32, device=device),
     )
-    return Span(plan=plan, tensors=Tensors(tokens=tokens, starts=starts.to(device)))
+    starts = torch.tensor(plan.starts, dtype=torch.int32, device=device)
+    return Span(plan=plan, tensors=Tensors(tokens=tokens, starts=starts))
+
+
+def _few(plan: Plan) -> tuple[Tensor, Tensor]:
+    """Positions and documents of a decoding step: for so few, Python counts faster than torch starts."""
+    pairs = list(zip(plan.lengths, plan.past, strict=True))
+    positions = [before + index for count, before in pairs for index in range(count)]
+    documents = [document for document, (count, _) in enumerate(pairs) for _ in range(count)]
+    return torch.tensor(positions, dtype=torch.int32), torch.tensor(documents, dtype=torch.int32)
+
+
+def _many(plan: Plan) -> tuple[Tensor, Tensor]:
+    count = torch.tensor(plan.lengths)
+    first = torch.tensor(plan.past, dtype=torch.int32) - torch.tensor(plan.starts[:-1], dtype=torch.int32)
+    positions = torch.arange(plan.tokens, dtype=torch.int32) + torch.repeat_interleave(first, count)
+    return positions, torch.repeat_interleave(torch.arange(len(plan.lengths), dtype=torch.int32), count)
 
 
 def visible(query: Tokens, key: Tokens, window: int | None) -> Tensor:

@@ -2,22 +2,30 @@
 
 Parameters are those of the decoder built on the meta device, the cache is the allocator's own. Activations come from
 running one step of the real decoder under `FakeTensorMode`: meta tensors that answer to "cpu", so that the step takes
-the routes that a CPU takes.
+the routes that a CPU takes. A model that is run packed is packed here too, by the same swaps.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gemwright.arch.spec import Attention, Layer, Model, Vision
 from gemwright.cache.allocate import allocate
 from gemwright.nn.decoder import Decoder
+from gemwright.ops.matmul import Form
 from gemwright.planner.live import LiveBytes
+from gemwright.quant import swap
+from gemwright.quant.scheme import SCHEMES
+
+# The forms of the parameters that are packed, by name, in pairs so that they have a hash; none: the model is plain.
+Forms = tuple[tuple[str, Form], ...]
+_Kind = tuple[Layer, Forms]  # a layer, and the forms of its own parameters
 
 PARTS = ("table", "attention", "recurrent", "mlp", "norms")
 
@@ -37,6 +45,45 @@ def _parameters(spec: Model) -> tuple[tuple[str, int], ...]:
     for name, parameter in model.named_parameters():
         counts[_part(name, spec)] += parameter.numel()
     return tuple(counts.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Bytes of the loaded weights by part, rows that packing adds included, and of the `copies` that packed blocks keep
+    beside them: gains of norms in float32, gates packed again, room to begin on a large page."""
+
+    parts: dict[str, int]
+    copies: int
+
+
+@lru_cache(maxsize=8)
+def weights(spec: Model, dtype: torch.dtype, forms: Forms) -> Weights:
+    """What the weights take: those of `forms` packed, the others in `dtype`."""
+    if not forms:
+        counts = {part: number * dtype.itemsize for part, number in parameters(spec).items()}
+        return Weights(parts=counts, copies=0)
+    with torch.device("meta"):
+        model = Decoder(spec)
+    sizes = {name: parameter.numel() * dtype.itemsize for name, parameter in model.named_parameters()}
+    for name, matrix in swap.empty_matrices(model, SCHEMES["bf16"], "meta", dict(forms)).items():
+        sizes[name] = matrix.nbytes
+    parts: dict[str, int] = dict.fromkeys(PARTS, 0)
+    for name, size in sizes.items():
+        parts[_part(name, spec)] += size
+    outside, kinds = _kinds(spec, dict(forms))
+    alone = _held(spec, dtype, outside, [])
+    layers = sum(count * (_held(spec, dtype, outside, [kind]) - alone) for kind, count in kinds.items())
+    return Weights(parts=parts, copies=max(0, alone + layers - sum(parts.values())))
+
+
+def _held(spec: Model, dtype: torch.dtype, outside: dict[str, Form], kinds: list[_Kind]) -> int:
+    """Bytes that the model with a layer of each of these kinds holds, whatever they are for."""
+    few, forms = _model_of(spec, outside, kinds)
+    with torch.device("meta"):
+        model = Decoder(few)
+    with FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as live:
+        _fill(model, dtype, forms)
+    return live.live
 
 
 def _part(name: str, spec: Model) -> str:
@@ -87,16 +134,18 @@ class Working:
     logits: int
 
 
-def working(spec: Model, *, context: int, batch: int, chunk: int, dtype: torch.dtype) -> Working:
+def working(spec: Model, *, context: int, batch: int, chunk: int, dtype: torch.dtype, forms: Forms = ()) -> Working:
     """The largest step: the last `chunk` tokens of a prompt that fills the context, and one token of every other
     sequence of the batch."""
     tokens = min(context, chunk + batch - 1)
-    few = replace(spec, layers=tuple(dict.fromkeys(spec.layers)))  # equal layers need equal memory: one of each
+    outside, kinds = _kinds(spec, dict(forms))
+    few, few_forms = _model_of(spec, outside, list(kinds))  # equal layers need equal memory: one of each
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with torch.device("meta"):
         model = Decoder(few)
+    with mode, LiveBytes() as weights:
+        _fill(model, dtype, few_forms)
     with mode:
-        _assign(model, dtype)
         cache = allocate(few, sequences=1, tokens=context, dtype=dtype)
         ids = torch.zeros(tokens, dtype=torch.int64)
         picked = torch.zeros(min(batch, tokens), dtype=torch.int64)
@@ -104,19 +153,43 @@ def working(spec: Model, *, context: int, batch: int, chunk: int, dtype: torch.d
     if context > tokens:
         cache.prepare([handle], [context - tokens]).commit()
     step = cache.prepare([handle], [tokens])
-    memory = [value for store in cache.stores for value in vars(store).values() if isinstance(value, Tensor)]
-    held = [*model.parameters(), *memory, ids]
-    with mode, LiveBytes(held) as body:
+    memory = [tensor for store in cache.stores for tensor in store.tensors.values()]
+    held = [*memory, ids]
+    with mode, LiveBytes(held, weights) as body:
         hidden = model(ids, step.span, memory=step)
-    with mode, torch.no_grad(), LiveBytes(held) as head:
+    with mode, torch.no_grad(), LiveBytes(held, weights) as head:
         model.head.logits(hidden[picked])
     draw = SAMPLING_ROWS * spec.vocab * torch.float32.itemsize
     return Working(activations=body.peak, logits=head.peak + draw + hidden.untyped_storage().nbytes())
 
 
-def _assign(model: nn.Module, dtype: torch.dtype) -> None:
-    """Give a model built on meta parameters of this dtype on the mode's pretended CPU."""
-    for module in model.modules():
+def _kinds(spec: Model, forms: dict[str, Form]) -> tuple[dict[str, Form], Counter[_Kind]]:
+    """The forms outside the layers, and the layers with theirs: those that are equal are counted together."""
+    inside: list[list[tuple[str, Form]]] = [[] for _ in spec.layers]
+    outside: dict[str, Form] = {}
+    for name, form in forms.items():
+        if name.startswith("layers."):
+            _, index, rest = name.split(".", 2)
+            inside[int(index)].append((rest, form))
+        else:
+            outside[name] = form
+    return outside, Counter((layer, tuple(packed)) for layer, packed in zip(spec.layers, inside, strict=True))
+
+
+def _model_of(spec: Model, outside: dict[str, Form], kinds: list[_Kind]) -> tuple[Model, dict[str, Form]]:
+    """The model with a layer of each of these kinds, and its forms."""
+    forms = dict(outside)
+    for index, (_, packed) in enumerate(kinds):
+        forms |= {f"layers.{index}.{rest}": form for rest, form in packed}
+    return replace(spec, layers=tuple(layer for layer, _ in kinds)), forms
+
+
+def _fill(model: Decoder, dtype: torch.dtype, forms: dict[str, Form]) -> None:
+    """Give a model built on meta its weights as they are loaded, on the mode's pretended CPU."""
+    matrices = swap.empty_matrices(model, SCHEMES["bf16"], "cpu", forms) if forms else {}
+    for path, module in model.named_modules():
         for name, old in list(module.named_parameters(recurse=False)):
-            new = torch.empty(old.shape, dtype=dtype, device="cpu")
-            setattr(module, name, nn.Parameter(new, requires_grad=False))
+            if f"{path}.{name}" not in matrices:
+                new = torch.empty(old.shape, dtype=dtype, device="cpu")
+                setattr(module, name, nn.Parameter(new, requires_grad=False))
+    swap.install(model, matrices)

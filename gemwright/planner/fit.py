@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ import torch
 
 from gemwright.arch.spec import Model
 from gemwright.errors import UserError
-from gemwright.loading import choose_dtype, open_checkpoint
+from gemwright.loading import choose_dtype, open_checkpoint, packing
+from gemwright.nn.decoder import Decoder
+from gemwright.ops.matmul import Form
 from gemwright.planner import count
-from gemwright.text.tokenizer import FILES
+from gemwright.quant.scheme import Scheme, scheme
 from gemwright.weights import hub
 
 # Measured with `measure.PeakMemory` on two x86 cores, torch 2.13: what a process holds beside tensors.
@@ -29,19 +31,22 @@ _GRAIN = 64  # tokens; the longest context is a multiple of it
 class Plan:
     """Bytes that a process needs above a bare `import torch`, by what they are for.
 
-    `weights`: by part. `vision`: the picture tower, which is not loaded and not in the total. `cache`: by kind of layer
-    (global, local, recurrent). `activations` and `logits` take turns in a step: the larger one counts. `tokenizer`: its
-    tables. `runtime`, `scratch`: measured once, see `fit.RUNTIME`. `all_full`: the cache if every attention layer were
-    global. `memory`: bytes that may be used (None: not said). `longest`: the longest context that fits in them (None:
-    not asked, or any, as `unbounded` says; 0: none does).
+    `quant`: the scheme that rounds the weights (None: they stay as the files have them). `weights`: by part, as they
+    are packed; `copies`: what packed blocks keep beside them. `vision`: the picture tower, which is not loaded and not
+    in the total. `cache`: by kind of layer (global, local, recurrent). `activations` and `logits` take turns in a step:
+    the larger one counts. `tokenizer`: its tables. `runtime`, `scratch`: measured once, see `fit.RUNTIME`. `all_full`:
+    the cache if every attention layer were global. `memory`: bytes that may be used (None: not said). `longest`: the
+    longest context that fits in them (None: not asked, or any, as `unbounded` says; 0: none does).
     """
 
     name: str
     dtype: str
+    quant: str | None
     context: int
     batch: int
     chunk: int
     weights: dict[str, int]
+    copies: int
     vision: int
     cache: dict[str, int]
     activations: int
@@ -68,7 +73,8 @@ class Plan:
     def total(self) -> int:
         """The peak."""
         working = max(self.activations, self.logits)
-        return self.weight_bytes + self.cache_bytes + working + self.tokenizer + self.runtime + self.scratch
+        held = self.weight_bytes + self.copies + self.cache_bytes
+        return held + working + self.tokenizer + self.runtime + self.scratch
 
     @property
     def fits(self) -> bool | None:
@@ -90,18 +96,23 @@ def plan(
     chunk: int = 512,
     dtype: str | torch.dtype = "auto",
     memory: int | None = None,
+    quant: str | Scheme | None = None,
 ) -> Plan:
-    """Counts what running a model takes, without loading or allocating it.
+    """Counts what running a model takes as `gemwright.load` loads it, without loading or allocating it.
 
     `model`: a folder or .ckpt file, a hub name, a published name (no file of it is needed), a spec, or None for the
     model that ships with the package. `context`: tokens of each of `batch` sequences (default: what the model was made
     for). `chunk`: prompt tokens in a step. `dtype`: "auto" is the dtype in which files that are here are loaded, else
-    bfloat16. `memory`: bytes that may be used; the plan then tells the longest context that fits.
+    bfloat16. `memory`: bytes that may be used; the plan then tells the longest context that fits. `quant`: a scheme
+    that rounds the weights; without it they are held as the files have them.
 
-    Raises `UserError` for an unknown model or dtype and for numbers that cannot be planned.
+    Raises `UserError` for an unknown model, dtype or scheme and for numbers that cannot be planned.
     """
-    spec, stored, pieces = _find(model)
-    chosen = choose_dtype(dtype, stored, torch.device("cpu"), [])
+    wanted = None if quant is None else scheme(quant)
+    found = _find(model)
+    spec = found.spec
+    chosen = choose_dtype(dtype, found.stored, torch.device("cpu"), [], wanted)
+    found = replace(found, forms=_packed(found, chosen, wanted))
     if context is None:
         context = spec.context or ENDLESS
     for name, value, least in (("context", context, 2), ("batch", batch, 1), ("chunk", chunk, 1)):
@@ -116,7 +127,9 @@ def plan(
         raise UserError(f"a memory of {memory} bytes holds nothing", hint="give a size such as 8G")
 
     def at(tokens: int, longest: int | None = None, unbounded: bool = False) -> Plan:
-        return _count(spec, tokens, batch, chunk, chosen, pieces, memory, longest, unbounded)
+        counted = _count(found, tokens, batch, chunk, chosen)
+        name = None if wanted is None else wanted.name
+        return replace(counted, quant=name, memory=memory, longest=longest, unbounded=unbounded)
 
     if memory is None:
         return at(context)
@@ -124,39 +137,53 @@ def plan(
     return at(context, longest, unbounded)
 
 
-def _count(
-    spec: Model,
-    context: int,
-    batch: int,
-    chunk: int,
-    dtype: torch.dtype,
-    pieces: int,
-    memory: int | None,
-    longest: int | None,
-    unbounded: bool,
-) -> Plan:
-    size = dtype.itemsize
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """A model's spec, the dtype and the forms of its files (bfloat16 and none where there are no files), and the
+    pieces of its tokenizer."""
+
+    spec: Model
+    stored: torch.dtype = torch.bfloat16
+    forms: count.Forms = ()
+    pieces: int = 0
+
+
+def _packed(found: _Found, dtype: torch.dtype, wanted: Scheme | None) -> count.Forms:
+    """The forms that the weights are loaded in."""
+    stored: dict[str, Form] = dict(found.forms)
+    with torch.device("meta"):
+        model = Decoder(found.spec)
+    matrices = packing(model, stored, dtype, torch.device("cpu"), wanted, "meta")
+    return tuple((name, matrix.form) for name, matrix in matrices.items())
+
+
+def _count(found: _Found, context: int, batch: int, chunk: int, dtype: torch.dtype) -> Plan:
+    """A plan in which nothing is said of quantisation and of memory."""
+    spec = found.spec
     shape = {"context": context, "batch": batch, "dtype": dtype}
-    working = count.working(spec, chunk=chunk, **shape)
+    working = count.working(spec, chunk=chunk, **shape, forms=found.forms)
+    weights = count.weights(spec, dtype, found.forms)
     full = count.cache_bytes(count.all_full(spec), **shape)
     return Plan(
         name=spec.name,
         dtype=str(dtype).removeprefix("torch."),
+        quant=None,
         context=context,
         batch=batch,
         chunk=chunk,
-        weights={part: number * size for part, number in count.parameters(spec).items()},
-        vision=count.vision_parameters(spec.vision, spec.width) * size if spec.vision else 0,
+        weights=dict(weights.parts),
+        copies=weights.copies,
+        vision=count.vision_parameters(spec.vision, spec.width) * dtype.itemsize if spec.vision else 0,
         cache=count.cache_bytes(spec, **shape),
         activations=working.activations,
         logits=working.logits,
-        tokenizer=pieces * PIECE,
+        tokenizer=found.pieces * PIECE,
         runtime=RUNTIME,
         scratch=SCRATCH,
         all_full=sum(full.values()),
-        memory=memory,
-        longest=longest,
-        unbounded=unbounded,
+        memory=None,
+        longest=None,
+        unbounded=False,
     )
 
 
@@ -176,13 +203,12 @@ def _longest(spec: Model, fits: Callable[[int], bool]) -> tuple[int | None, bool
     return low * _GRAIN, False
 
 
-def _find(model: str | Path | Model | None) -> tuple[Model, torch.dtype, int]:
-    """A model's spec, the dtype of its files (bfloat16 where there are none) and the pieces of its tokenizer."""
+def _find(model: str | Path | Model | None) -> _Found:
     if isinstance(model, Model):
-        return model, torch.bfloat16, 0
-    found = hub.locate(model)
-    if isinstance(found, Model):
-        return found, torch.bfloat16, found.vocab
-    opened = open_checkpoint(found)
-    has_tokenizer = any((opened.folder / file).is_file() for file in FILES.values())
-    return opened.spec, opened.stored, opened.spec.vocab if has_tokenizer else 0
+        return _Found(spec=model)
+    place = hub.locate(model)
+    if isinstance(place, Model):
+        return _Found(spec=place, pieces=place.vocab)
+    opened = open_checkpoint(place)
+    pieces = opened.spec.vocab if opened.has_tokenizer else 0
+    return _Found(spec=opened.spec, stored=opened.stored, forms=tuple(opened.forms.items()), pieces=pieces)

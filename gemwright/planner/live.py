@@ -15,15 +15,15 @@ class LiveBytes(TorchDispatchMode):
     """Watches every operation of its block: `live` bytes now, `peak` at most.
 
     Counted are storages, once each however many views they have, from the operation that makes them until Python lets
-    go of them; those of `held` (weights, caches) are not. Under `FakeTensorMode` nothing is computed or allocated and
-    the counts are the same.
+    go of them; those of `held` (caches) are not, nor what another watch, `before`, still counts (weights). Under
+    `FakeTensorMode` nothing is computed or allocated and the counts are the same.
     """
 
-    def __init__(self, held: Iterable[Tensor] = ()) -> None:
+    def __init__(self, held: Iterable[Tensor] = (), before: LiveBytes | None = None) -> None:
         super().__init__()
         self.live = 0
         self.peak = 0
-        self._held = {_key(tensor) for tensor in held}
+        self._held = {_key(tensor) for tensor in held} | (before._seen.keys() if before else set())
         self._seen: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -45,7 +45,18 @@ def load_model(path: Path, special: set[str], config: dict[str, Any]) -> Loaded:
     Raises:
         UserError: the file is damaged, not a BPE model, or one that puts a space before the text.
     """
-    data = path.read_bytes()
+    loaded = read_model(path.read_bytes(), path, special)
+    outside = _outside(path.parent, config, len(loaded.pieces))
+    return replace(
+        loaded,
+        pieces=loaded.pieces + outside,
+        special=loaded.special.union(outside),
+        unparsed=loaded.unparsed.union(outside),
+    )
+
+
+def read_model(data: bytes, path: Path, special: set[str]) -> Loaded:
+    """As `load_model`, from the bytes of such a file; `path` is named where they are damaged."""
     try:
         model = sentencepiece_file.parse(data)
     except ValueError as error:
@@ -70,13 +81,7 @@ def load_model(path: Path, special: set[str], config: dict[str, Any]) -> Loaded:
         processor = sentencepiece.SentencePieceProcessor(model_proto=changed)
     except RuntimeError as error:
         raise UserError(f"{path}: SentencePiece refuses this model: {error}", hint=AGAIN) from error
-    outside = _outside(path.parent, config, len(pieces))
-    return Loaded(
-        pieces + outside,
-        frozenset(marks).union(outside),
-        frozenset(unparsed).union(outside),
-        lambda text: processor.encode(text, out_type=int),
-    )
+    return Loaded(pieces, frozenset(marks), frozenset(unparsed), lambda text: processor.encode(text, out_type=int))
 
 
 def _outside(folder: Path, config: dict[str, Any], size: int) -> list[str]:
@@ -112,7 +117,7 @@ def load_json(path: Path, special: set[str]) -> Loaded:
     added = tree.get("added_tokens") or []
     if not isinstance(added, list) or not all(isinstance(entry, dict) for entry in added):
         raise UserError(f"{path}: its added_tokens are not a list of objects", hint=AGAIN)
-    pieces = _json_pieces(path, model.get("vocab"), added)
+    pieces = json_pieces(path, model.get("vocab"), added)
     present = set(pieces)
     marks = present & ({entry["content"] for entry in added if entry.get("special")} | SPECIAL | special)
     unparsed = marks | {text for text in pieces if is_unparsed(text)}
@@ -149,7 +154,7 @@ def _joined(pair: Any) -> str | None:
     return "".join(map(str, pair)) if isinstance(pair, list) else None
 
 
-def _json_pieces(path: Path, vocab: Any, added: list[dict[str, Any]]) -> list[str]:
+def json_pieces(path: Path, vocab: Any, added: list[dict[str, Any]]) -> list[str]:
     """Pieces in id order, the tab written as the SentencePiece file writes it."""
     if not isinstance(vocab, dict) or not all(isinstance(token, int) for token in vocab.values()):
         raise UserError(f"{path}: its vocabulary does not map pieces to numbers", hint=AGAIN)

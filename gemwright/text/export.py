@@ -22,14 +22,16 @@ FILES = ("tokenizer.model", "tokenizer.json", "special_tokens_map.json", "tokeni
 """What a written folder holds."""
 
 
-def write_folder(model: bytes, folder: Path, specials: tuple[str, ...]) -> None:
+def write_folder(
+    model: bytes, folder: Path, specials: tuple[str, ...], template: str | None = BUILT_IN, eos: str = pieces.EOS
+) -> None:
     """Write `FILES`: each appears whole, and none before all of them are on the disk. Files of these names are
     replaced, others are left alone.
 
     `model` is the bytes of a tokenizer.model whose first five pieces are the core ones; `specials` names the control
-    marks that follow them.
+    marks that follow them; `template` is the chat template (None: there is none); `eos` ends a text.
     """
-    trees = _trees(model, specials)
+    trees = _trees(model, specials, template, eos)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".tokenizer-", dir=folder) as work:
         for name in FILES:
@@ -38,15 +40,18 @@ def write_folder(model: bytes, folder: Path, specials: tuple[str, ...]) -> None:
             os.replace(Path(work) / name, folder / name)
 
 
-def _trees(model: bytes, specials: tuple[str, ...]) -> dict[str, bytes]:
+def _trees(model: bytes, specials: tuple[str, ...], template: str | None, eos: str) -> dict[str, bytes]:
     """The files' contents by name."""
-    named = dict(zip(("pad_token", "eos_token", "bos_token", "unk_token", "mask_token"), pieces.CORE, strict=True))
+    named: dict[str, str] = dict(
+        zip(("pad_token", "eos_token", "bos_token", "unk_token", "mask_token"), pieces.CORE, strict=True)
+    )
+    named["eos_token"] = eos
     config = {
         **named,
         "additional_special_tokens": list(specials),
         "add_bos_token": True,
         "add_eos_token": False,
-        "chat_template": BUILT_IN,
+        **({} if template is None else {"chat_template": template}),
         "clean_up_tokenization_spaces": False,
         "model_max_length": 10**30,
         "spaces_between_special_tokens": False,

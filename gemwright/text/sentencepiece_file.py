@@ -131,6 +131,28 @@ def _number(value: int) -> bytes:
     return bytes(out)
 
 
+def settings(size: int, names: dict[str, tuple[int, str]]) -> bytes:
+    """The `rest` of a model file for `size` pieces: BPE with byte fallback, spaces kept as they are, none added.
+
+    `names` gives id and text of "unk", "bos", "eos" and "pad", those of them that there are.
+    """
+    numbers = {"unk": (40, 45), "bos": (41, 46), "eos": (42, 47), "pad": (43, 48)}
+    trainer = b"\x18" + _number(BPE) + b"\x20" + _number(size) + _field(35, 1)
+    for word, (id_field, text_field) in numbers.items():
+        if word in names:
+            token, text = names[word]
+            data = text.encode("utf-8")
+            trainer += _field(id_field, token) + _number(text_field << 3 | 2) + _number(len(data)) + data
+        else:
+            trainer += _field(id_field, (1 << 64) - 1)  # -1: there is none
+    normalizer = b"\x0a\x08identity\x18\x00\x20\x00"
+    return b"\x12" + _number(len(trainer)) + trainer + b"\x1a" + _number(len(normalizer)) + normalizer
+
+
+def _field(number: int, value: int) -> bytes:
+    return _number(number << 3) + _number(value)
+
+
 def serialize(model: ModelFile) -> bytes:
     """The bytes of a `tokenizer.model` with these pieces and settings; `parse` reads it back equal."""
     out: list[bytes] = []

@@ -241,8 +241,18 @@ def load_chat_template(folder: str | Path, tokenizer: Tokenizer) -> ChatTemplate
     if text is None:
         return None
     names = {key: token_name(value) for key, value in tokenizer_config(Path(folder)).items() if key.endswith("_token")}
+    return choose_template(text, tokenizer, {key: name for key, name in names.items() if name})
+
+
+def choose_template(text: str, tokenizer: Tokenizer, tokens: dict[str, str]) -> ChatTemplate | None:
+    """The template of that source where it differs from the built-in layout; `tokens`: what it may print besides the
+    names of `<bos>` and `<eos>`.
+
+    Raises:
+        UserError: it is not valid jinja.
+    """
     known = {"bos_token": tokenizer.piece(tokenizer.bos), "eos_token": tokenizer.piece(tokenizer.eos)}
-    template = ChatTemplate(text, known | {key: name for key, name in names.items() if name})
+    template = ChatTemplate(text, known | tokens)
     return None if tokenizer.supports_turns and _is_built_in(template, tokenizer) else template
 
 

@@ -75,6 +75,17 @@ class Tokenizer:
             raise UserError(f"{source}: cannot be read: {error}", hint="check the file's permissions") from error
         return cls(loaded, source, names)
 
+    @classmethod
+    def of_model(cls, data: bytes, source: Path, names: dict[str, str]) -> Tokenizer:
+        """A vocabulary from the bytes of a `tokenizer.model`; `source` is the file that they came from.
+
+        `names` says what the pieces "bos_token", "eos_token", "pad_token" and "unk_token" are called.
+
+        Raises:
+            UserError: the bytes are damaged or of another kind, or the vocabulary has no such pieces.
+        """
+        return cls(backends.read_model(data, source, set(names.values())), source, names)
+
     def _required(self, name: str | None, default: str) -> int:
         token = self._ids.get(name or default)
         if token is None:

@@ -24,7 +24,7 @@ def describe_foreign(start: bytes) -> tuple[str, str] | None:
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "is a web page, not a checkpoint", "a login or error page was saved; fetch the file again"
     if start.startswith(b"GGUF"):
-        return "is a GGUF file", "give a Hugging Face folder with safetensors files"
+        return "is a GGUF file under another name", "give it the ending .gguf"
     if start.startswith(b"PK\x03\x04"):
         return "is a zip archive (a torch file, perhaps)", "give a Hugging Face folder or a gemma_pytorch .ckpt"
     return None

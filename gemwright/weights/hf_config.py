@@ -106,7 +106,7 @@ def parse(config: Mapping[str, Any], name: str = "model", where: str = "config.j
             f"{where} describes no model: {error}", hint="the file is damaged or of another kind"
         ) from error
     check_keys(fields)
-    return replace(model, name=_published_name(model) or name), fields.notes
+    return replace(model, name=published_name(model) or name), fields.notes
 
 
 def read(folder: Path) -> tuple[Model, Layout]:
@@ -126,7 +126,7 @@ def _called(folder: Path) -> str:
     return real.name
 
 
-def _published_name(model: Model) -> str | None:
+def published_name(model: Model) -> str | None:
     """The preset with the same facts; the rows of the table may differ, files of 4B and up have 64 rows of padding."""
     for name in names():
         known = preset(name, vocab=model.vocab)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gemwright.errors import UserError
 from gemwright.weights.fields import Fields, shorten
+from gemwright.weights.quantised import KEY, read_forms
 
 # Bookkeeping, training and generation settings: carried along, never read here.
 _HARMLESS = frozenset(
@@ -35,8 +36,7 @@ _NEUTRAL: dict[str, tuple[object, str]] = {
     "tie_encoder_decoder": (False, "an encoder"),
     "is_encoder_decoder": (False, "an encoder"),
     "pruned_heads": (None, "pruned heads"),
-    "quantization_config": (None, "quantised weights; only float checkpoints are read"),
-    "compression_config": (None, "quantised weights; only float checkpoints are read"),
+    "compression_config": (None, "weights quantised by another program"),
     "num_experts": (None, "a mixture of experts, which no Gemma 1 to 3 is"),
     "num_local_experts": (None, "a mixture of experts, which no Gemma 1 to 3 is"),
     "hidden_size_per_layer_input": (None, "per-layer embeddings, which belong to later Gemmas"),
@@ -51,10 +51,11 @@ _NEUTRAL: dict[str, tuple[object, str]] = {
 
 
 def check_keys(fields: Fields) -> None:
-    """Refuse the keys that would change the arithmetic; note those that nobody knows.
+    """Refuse the keys that would change the arithmetic, and other programs' quantisations; note what nobody knows.
 
     Call it last: it looks at what `fields` has been asked.
     """
+    read_forms(fields.tree, fields.where)
     for key, (neutral, meaning) in _NEUTRAL.items():
         value = fields.tree.get(key)
         silent = (None, neutral) if neutral is True else (None, False, neutral, [], {})
@@ -65,7 +66,7 @@ def check_keys(fields: Fields) -> None:
             hint="this checkpoint needs another program",
         )
     stated = {key for key, value in fields.tree.items() if value is not None}
-    unknown = sorted(stated - fields.used - _HARMLESS - _NEUTRAL.keys())
+    unknown = sorted(stated - fields.used - _HARMLESS - _NEUTRAL.keys() - {KEY})
     if unknown:
         listed = ", ".join(shorten(fields.prefix + key) for key in unknown[:8]) + (", …" if len(unknown) > 8 else "")
         fields.notes.append(f"keys of config.json that mean nothing here, carried along: {listed}")

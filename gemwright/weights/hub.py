@@ -36,7 +36,7 @@ def repository(name: str) -> str:
 
 
 def resolve(name: str | Path | None) -> Path:
-    """The folder (or .ckpt file) of a model. Never touches the network.
+    """The folder (or .gguf or .ckpt file) of a model. Never touches the network.
 
     None and "pocket" are the embedded model; then a path that exists; then a name in the hub's local cache.
     """
@@ -48,7 +48,8 @@ def resolve(name: str | Path | None) -> Path:
     text, path = str(name), probe(name)
     if path.exists():
         return path
-    if isinstance(name, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1:
+    is_file = path.suffix in (".gguf", ".ckpt")
+    if is_file or isinstance(name, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1:
         raise UserError(f"{path} does not exist", hint="check the path")
     repo = repository(text)
     if cached := _cached(repo):

@@ -90,10 +90,12 @@ HEADS = (
     "language_model.lm_head.weight",
     "model.lm_head.weight",
     "model.language_model.lm_head.weight",
+    "output.weight",  # GGUF
 )
 VISION = (
     *("vision_tower.", "model.vision_tower.", "multi_modal_projector.", "model.multi_modal_projector."),
     *("siglip_vision_model.", "mm_soft_embedding_norm.", "mm_input_projection."),  # gemma_pytorch
+    *("v.", "mm."),  # GGUF files of ollama
 )
 _EMBEDDING = "embed_tokens.weight"
 _ROTARY = re.compile(r"(^|\.)(rotary_emb(_local)?\.(inv_freq|cos_cached|sin_cached)|(local_|global_)?freqs_cis)$")

@@ -92,17 +92,17 @@ def save(
         _check_complete(files, parameters)
         source = _source(layout, files)
         others = [layout.folder / name for name in layout.others]
-    with _Replacing(folder, overwrite) as partial:
+    with Replacing(folder, overwrite) as partial:
         for file in files:
             with (partial / file.name).open("wb") as out:
                 _write_file(out, file, source)
         if layout.index is not None if layout else len(files) > 1:
-            _write_json(partial / INDEX, _index(files, layout, dtype))
-        _write_json(partial / "config.json", config, ordered=layout is None)
+            write_json(partial / INDEX, _index(files, layout, dtype))
+        write_json(partial / "config.json", config, ordered=layout is None)
         for path in (*others, *extras):
             shutil.copyfile(path, partial / path.name)
         for name, tree in (documents or {}).items():
-            _write_json(partial / name, dict(tree), ordered=False)
+            write_json(partial / name, dict(tree), ordered=False)
     return folder
 
 
@@ -232,12 +232,14 @@ def _index(files: list[_File], layout: Layout | None, dtype: torch.dtype | None)
     return {"metadata": metadata, "weight_map": {item.name: file.name for file in files for item in file.items}}
 
 
-def _write_json(path: Path, tree: dict[str, Any], *, ordered: bool = True) -> None:
+def write_json(path: Path, tree: dict[str, Any], *, ordered: bool = True) -> None:
+    """A JSON file as these folders have them; `ordered`: by key."""
     path.write_text(json.dumps(tree, indent=2, sort_keys=ordered) + "\n", encoding="utf-8")
 
 
-class _Replacing:
-    """A folder that appears when the block ends well: its files are written beside it under another name."""
+class Replacing:
+    """A folder that appears when the block ends well: its files are written beside it, in the folder that the block
+    is given. Raises `UserError` for a folder that is not to be replaced, and when the disk is full."""
 
     def __init__(self, folder: Path, overwrite: bool) -> None:
         self.folder = folder.resolve()

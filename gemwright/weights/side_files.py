@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gemwright.errors import UserError
+from gemwright.text import pieces
+from gemwright.text.export import write_folder
+from gemwright.text.sentencepiece_file import CONTROL
 from gemwright.text.tokenizer import FILES, Tokenizer
 from gemwright.text.turns import stop_ids
+from gemwright.weights.gguf.generation import read_generation
+from gemwright.weights.gguf.header import Header
+from gemwright.weights.gguf.tokenizer import read_vocabulary
 
 GENERATION = "generation_config.json"
 TOKENIZER_FILES = (
@@ -41,3 +48,28 @@ def beside(folder: Path) -> tuple[list[Path], dict[str, dict[str, Any]]]:
         return files, {}
     ids = {"bos_token_id": tokenizer.bos, "eos_token_id": list(stop_ids(tokenizer)), "pad_token_id": tokenizer.pad}
     return files, {GENERATION: {key: value for key, value in ids.items() if value is not None}}
+
+
+def unpacked(header: Header, folder: Path) -> tuple[list[Path], dict[str, dict[str, Any]]]:
+    """As `beside`, from what a GGUF file holds: the tokenizer's files are written to `folder`.
+
+    Raises `UserError` for a damaged tokenizer, or one whose first pieces are not Gemma's.
+    """
+    vocabulary = read_vocabulary(header)
+    generation = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in read_generation(header, vocabulary).items()
+    }
+    documents = {GENERATION: generation} if generation else {}
+    if vocabulary is None:
+        return [], documents
+    core, rest = vocabulary.pieces[: len(pieces.CORE)], vocabulary.pieces[len(pieces.CORE) :]
+    if tuple(piece.text for piece in core) != pieces.CORE:
+        raise UserError(
+            f"{header.path}: its first pieces are not {', '.join(pieces.CORE)}", hint="is it the vocabulary of a Gemma?"
+        )
+    vocabulary.tokenizer(header.path)  # refuses what SentencePiece cannot read, before anything is written
+    marks = tuple(piece.text for piece in rest if piece.kind == CONTROL or piece.text in pieces.SPECIAL)
+    eos = vocabulary.tokens().get("eos_token", pieces.EOS)
+    write_folder(vocabulary.model(), folder, marks, vocabulary.template, eos)
+    return tokenizer_files(folder), documents

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -18,12 +18,15 @@ from torch import nn
 from gemwright.arch.spec import Model
 from gemwright.errors import UserError
 from gemwright.nn.decoder import Decoder
+from gemwright.ops.matmul import Matrix
 from gemwright.weights.fields import shorten
 from gemwright.weights.folder import Folder
 from gemwright.weights.names import HEADS, Names, find_prefix, is_rotary, is_vision, table
 
 CHUNK = 64 << 20  # bytes
+ROUNDED = 1 << 20  # bytes that are rounded to another form at once: what that takes stays in the processor's cache
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_PLAIN = ("F64", "F32", "F16", "BF16")  # kinds of a packed source that are floats as they are
 
 # Why a tensor may stay in the file. The first two lose nothing: their values are in the model.
 ANGLES = "tables of angles, computed here"
@@ -50,6 +53,20 @@ class Source(Protocol):
     def view(self, name: str, start: int = 0, stop: int | None = None) -> torch.Tensor: ...
 
     def release(self, name: str, start: int = 0, stop: int | None = None) -> None: ...
+
+
+@runtime_checkable
+class PackedSource(Source, Protocol):
+    """A source that holds tensors in packed forms: `kind` names a tensor's, `raw` gives rows as bytes, `scales` what
+    the bytes of these rows are multiplied with (None: they carry it), `bytes` is what a tensor takes in the file."""
+
+    def kind(self, name: str) -> str: ...
+
+    def raw(self, name: str, start: int = 0, stop: int | None = None) -> torch.Tensor: ...
+
+    def scales(self, name: str, start: int = 0, stop: int | None = None) -> torch.Tensor | None: ...
+
+    def bytes(self, name: str) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +123,7 @@ def _refuse_unmatched(source: Source, missing: Sequence[str], strangers: Sequenc
         for name in missing[:3]
         if (close := difflib.get_close_matches(name, strangers[:1000], n=1))
     ]
-    hint = "; ".join(near) or "do config.json and the weights belong together?"
+    hint = "; ".join(near) or "do the config and the weights belong together?"
     raise UserError(f"{source.path}: {'; '.join(said)}", hint=hint)
 
 
@@ -119,12 +136,12 @@ def _check(source: Source, name: str, shape: tuple[int, ...]) -> None:
     if source.shape(name) != shape:
         raise UserError(
             f"{source.path}: {shorten(name)} has shape {list(source.shape(name))}, the config asks for {list(shape)}",
-            hint="do config.json and the weights belong together?",
+            hint="do the config and the weights belong together?",
         )
     if source.dtype(name) not in FLOATS:
         raise UserError(
             f"{source.path}: {shorten(name)} is stored as {_word(source.dtype(name))}",
-            hint="quantised checkpoints are not read; give the float version",
+            hint="a quantised checkpoint of another program? give the float version, or a GGUF file",
         )
 
 
@@ -160,6 +177,18 @@ def blocks(rows: int, row_bytes: int, chunk: int = CHUNK) -> Iterable[tuple[int,
     return ((start, min(start + step, rows)) for start in range(0, rows, step))
 
 
+def is_packed(source: Source, name: str) -> bool:
+    """Whether a tensor is stored in another form than plain floats."""
+    return isinstance(source, PackedSource) and source.kind(name) not in _PLAIN
+
+
+def stored_bytes(source: Source, name: str) -> int:
+    """Bytes of a tensor in its file."""
+    if isinstance(source, PackedSource):
+        return source.bytes(name)
+    return torch.Size(source.shape(name)).numel() * source.dtype(name).itemsize
+
+
 def main_dtype(source: Source, names: Iterable[str]) -> torch.dtype:
     """The dtype in which most bytes of these tensors are stored."""
     held: dict[torch.dtype, int] = {}
@@ -184,6 +213,19 @@ def copy_rows(source: Source, name: str, destination: torch.Tensor, chunk: int =
         source.release(name, start, stop)
 
 
+def pack_rows(source: Source, name: str, matrix: Matrix, chunk: int = CHUNK) -> None:
+    """All rows of a tensor into a packed matrix: a file's blocks of its form as they are, others by their values."""
+    as_stored = isinstance(source, PackedSource) and source.kind(name).lower() == matrix.form
+    # Rounding makes several floats of each value on the way.
+    for start, stop in blocks(matrix.outputs, _row_bytes(source, name), chunk if as_stored else min(chunk, ROUNDED)):
+        if as_stored:
+            assert isinstance(source, PackedSource)
+            matrix.write_bytes(start, source.raw(name, start, stop), source.scales(name, start, stop))
+        else:
+            matrix.write(start, source.view(name, start, stop))
+        source.release(name, start, stop)
+
+
 def names_for(spec: Model, source: Source) -> Names:
     """The renaming between a model and a Hugging Face file; `UserError` when that has no embedding table."""
     prefix = find_prefix(source.names())
@@ -204,12 +246,14 @@ def load_into(
     dtype: torch.dtype | None = None,
     names: Names | None = None,
     place: Place | None = None,
+    matrices: dict[str, Matrix] | None = None,
     chunk: int = CHUNK,
 ) -> Match:
     """Fill a model that was built on the meta device from a folder (or another format's reader).
 
     Values are cast to `dtype` (None: the dtype of most of the file) on `device`, unless `place` gives the destination
-    of a parameter. Returns what was paired and what was left, by reason.
+    of a parameter. Parameters of `matrices` are packed into those, block by block of rows, and stay on meta in the
+    model. Returns what was paired and what was left, by reason.
     """
     opened: Source = Folder(source) if isinstance(source, Path) else source
     parameters = dict(model.named_parameters())
@@ -219,6 +263,9 @@ def load_into(
     with torch.no_grad():
         for ours, theirs in paired.pairs:
             meta = parameters[ours]
+            if matrices and ours in matrices:
+                pack_rows(opened, theirs, matrices[ours], chunk)
+                continue
             values = place(ours, meta) if place else _room(ours, meta, dtype, device)
             copy_rows(opened, theirs, values, chunk)
             _assign(model, meta, nn.Parameter(values, requires_grad=meta.requires_grad and values.is_floating_point()))

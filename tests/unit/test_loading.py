@@ -97,3 +97,21 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, broken) -> None:
         path.mkdir()
     with pytest.raises(UserError, match=broken):
         load_model(path)
+
+
+def test_a_scheme_brings_its_own_dtype_and_takes_no_other(tmp_path) -> None:
+    model = Decoder(preset("gemma-3-1b", width=32, depth=2, heads=2, head_dim=16, hidden=32, vocab=40))
+    initialise(model, torch.Generator().manual_seed(0))
+    wide = save(model, tmp_path / "wide")
+    assert load_model(wide).dtype == torch.float32
+    assert load_model(wide, quant="q8_0").dtype == torch.bfloat16
+    with pytest.raises(UserError, match="not in float32"):
+        load_model(wide, quant="q8_0", dtype="float32")
+    with pytest.raises(UserError, match="'q3_k'"):
+        load_model(tmp_path / "nothing", quant="q3_k")
+
+
+def test_rows_that_cannot_be_cut_into_groups_are_not_quantised(folder) -> None:
+    assert load_model(folder, packed=True).model.embed.weight.dtype == torch.bfloat16
+    with pytest.raises(UserError, match="whole groups of 32"):
+        load_model(folder, quant="q8_0")

@@ -14,8 +14,11 @@ from gemwright.arch.spec import Model
 from gemwright.cache.allocate import allocate
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.init import initialise
-from gemwright.planner.count import all_full, cache_bytes, parameters, vision_parameters, working
+from gemwright.ops.native import library
+from gemwright.planner.count import Forms, all_full, cache_bytes, parameters, vision_parameters, weights, working
 from gemwright.planner.live import LiveBytes
+from gemwright.quant import swap
+from gemwright.quant.scheme import SCHEMES
 
 GB = 1e9
 TINY = {"width": 64, "hidden": 96, "vocab": 300, "heads": 2, "kv_heads": 1, "head_dim": 16}
@@ -151,3 +154,71 @@ def test_one_layer_of_each_kind_stands_for_all() -> None:
     deep = replace(spec, layers=spec.layers * 4)
     shape = {"context": 256, "batch": 1, "chunk": 64, "dtype": torch.bfloat16}
     assert working(spec, **shape) == working(deep, **shape)
+
+
+def packed_peak(spec: Model, name: str, context: int, chunk: int) -> int:
+    """As `real_peak`, of a packed model."""
+    model = Decoder(spec)
+    initialise(model, torch.Generator().manual_seed(0))
+    swap.swap(model.bfloat16(), SCHEMES[name])
+    cache = allocate(spec, sequences=1, tokens=context, dtype=torch.bfloat16)
+    handle, peak = cache.open(), 0
+    memory = [value for store in cache.stores for value in vars(store).values() if isinstance(value, Tensor)]
+    held = [tensor for module in model.modules() for tensor in tensors_of(module)]
+    for begin in range(0, context, chunk):
+        ids = torch.zeros(min(chunk, context - begin), dtype=torch.int64)
+        step = cache.prepare([handle], [len(ids)])
+        with LiveBytes([*held, *memory, ids]) as live:
+            model(ids, step.span, memory=step)
+        step.commit()
+        peak = live.peak
+    return peak
+
+
+def tensors_of(module: torch.nn.Module) -> list[Tensor]:
+    matrix = getattr(module, "matrix", None)
+    return [*module.parameters(recurse=False), *([matrix.data, matrix.scales] if matrix is not None else [])]
+
+
+def forms_of(spec: Model, name: str) -> Forms:
+    with torch.device("meta"):
+        model = Decoder(spec)
+    return tuple((key, matrix.form) for key, matrix in swap.empty_matrices(model, SCHEMES[name], "meta").items())
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("scheme", ["bf16", "q8_0", "int4"])
+@pytest.mark.parametrize("name", ["gemma-2-2b", "gemma-3-1b", "recurrentgemma-2b"])
+def test_a_pretended_step_of_a_packed_model_needs_what_a_real_one_needs(
+    name: str, scheme: str, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if native and not swap.has_kernels():
+        pytest.skip("no native kernels were built here")
+    if not native:
+        monkeypatch.setattr(library, "best", lambda: None)
+    recurrent = {"recurrent_width": 64, "gate_blocks": 2} if name == "recurrentgemma-2b" else {}
+    spec = preset(name, **TINY, **recurrent, window=16, depth=7)
+    planned = working(spec, context=128, batch=1, chunk=32, dtype=torch.bfloat16, forms=forms_of(spec, scheme))
+    assert planned.activations == pytest.approx(packed_peak(spec, scheme, 128, 32), abs=4096)
+
+
+def test_packed_weights_are_counted_with_their_scales_and_the_rows_that_packing_adds() -> None:
+    if not swap.has_kernels():
+        pytest.skip("rows are added for native kernels alone")
+    spec = preset("gemma-3-1b", **TINY, depth=2)
+    counted = weights(spec, torch.bfloat16, forms_of(spec, "int4"))
+    padded = 320  # rows of the table, which has 300: a byte for each of 64 columns, and a scale
+    assert counted.parts["table"] == padded * (64 + 4)
+    # Two layers: gate and up with rows of 64 columns, half a byte each, down with rows of 96.
+    assert counted.parts["mlp"] == 2 * (2 * 96 * (32 + 4) + 64 * (48 + 4))
+    gains = 4 * (2 * (4 * 64 + 2 * 16))  # four norms of the width, two of the head, in float32
+    assert gains <= counted.copies <= gains + (2 << 20) + 64 * 40
+
+
+def test_layers_of_different_forms_are_told_apart() -> None:
+    spec = preset("gemma-3-1b", **TINY, depth=4, window=16)
+    shape = {"context": 256, "batch": 1, "chunk": 64, "dtype": torch.bfloat16}
+    alike = dict(forms_of(spec, "q8_0"))
+    mixed = alike | {name: "bf16" for name in alike if name.startswith("layers.2.mlp")}
+    peaks = [working(spec, **shape, forms=tuple(forms.items())).activations for forms in (alike, mixed)]
+    assert peaks[0] < peaks[1]

@@ -12,13 +12,16 @@ import torch
 
 from gemwright.arch.presets import preset
 from gemwright.errors import UserError
-from gemwright.loading import load_model
+from gemwright.loading import load_model, open_checkpoint
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.init import initialise
 from gemwright.planner.fit import Plan, plan
+from gemwright.quant.scheme import SCHEMES
+from gemwright.quant.swap import empty_matrices
+from gemwright.weights.quantised_save import save_quantised
 from gemwright.weights.save import save
 
-TINY = preset("gemma-3-1b", width=64, hidden=96, vocab=300, heads=2, head_dim=16, depth=7, window=16, context=1024)
+TINY = preset("gemma-3-1b", width=64, hidden=96, vocab=320, heads=2, head_dim=32, depth=7, window=16, context=1024)
 
 
 def test_the_12b_at_131072_tokens() -> None:
@@ -31,7 +34,7 @@ def test_the_12b_at_131072_tokens() -> None:
 
 def test_a_total_is_the_sum_of_its_rows_with_the_larger_of_those_that_take_turns() -> None:
     counted = plan(TINY, context=512, batch=2, chunk=64)
-    rows = counted.weight_bytes + counted.cache_bytes + max(counted.activations, counted.logits)
+    rows = counted.weight_bytes + counted.copies + counted.cache_bytes + max(counted.activations, counted.logits)
     assert counted.total == rows + counted.tokenizer + counted.runtime + counted.scratch
     assert counted.vision == 0 and counted.tokenizer == 0
 
@@ -149,3 +152,46 @@ def test_a_folder_is_planned_in_the_dtype_of_its_files(tmp_path: Path) -> None:
     assert counted.weights == plan(TINY, context=512, dtype="float32").weights
     (tmp_path / "tiny" / "tokenizer.model").touch()
     assert plan(tmp_path / "tiny", context=512).tokenizer > 0
+
+
+def test_a_scheme_makes_the_weights_smaller_and_the_longest_context_longer() -> None:
+    plain = plan(TINY, context=512)
+    memory = plan(TINY, context=512, quant="q4_0-all").total
+    counted = {name: plan(TINY, context=512, quant=name, memory=memory) for name in ("q8_0", "q4_0", "q4_0-all")}
+    sizes = [plain.weight_bytes, *(each.weight_bytes for each in counted.values())]
+    assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 4
+    assert plain.quant is None and counted["q4_0"].quant == "q4_0" and counted["q4_0"].dtype == "bfloat16"
+    assert all(each.cache == plain.cache for each in counted.values())
+    longest = [each.longest or 0 for each in counted.values()]
+    assert longest == sorted(longest) and longest[0] < longest[-1]
+
+
+def test_the_published_4b_in_four_bits() -> None:
+    """4.5 bits for each weight of the blocks, 8.5 for the table's."""
+    counted = plan("gemma-3-4b", context=1024, quant="q4_0")
+    table = 262_208 * 2560
+    blocks = 3_880_099_328 - table - sum(counted.weights[part] for part in ("norms",)) // 2
+    assert counted.weight_bytes == pytest.approx(table * 8.5 / 8 + blocks * 4.5 / 8, rel=1e-3)
+
+
+def test_a_quantised_folder_is_planned_as_it_is_held(tmp_path: Path) -> None:
+    model = Decoder(TINY)
+    initialise(model, torch.Generator().manual_seed(0))
+    opened = open_checkpoint(save(model, tmp_path / "tiny", dtype=torch.bfloat16))
+    with torch.device("meta"):
+        matrices = empty_matrices(Decoder(TINY), SCHEMES["int4"], "meta")
+    forms = {name: matrix.form for name, matrix in matrices.items()}
+    save_quantised(tmp_path / "q", opened.spec, opened.source, opened.names, scheme="int4", forms=forms)
+    held, asked = plan(tmp_path / "q", context=512), plan(TINY, context=512, quant="int4")
+    assert held.weights == asked.weights and held.total == asked.total and held.quant is None
+    again = plan(tmp_path / "q", context=512, quant="q8_0")
+    assert again.weights == plan(TINY, context=512, quant="q8_0").weights
+
+
+def test_a_plan_refuses_what_loading_refuses() -> None:
+    with pytest.raises(UserError, match="'q3_k'"):
+        plan(TINY, quant="q3_k")
+    with pytest.raises(UserError, match="not in float32"):
+        plan(TINY, quant="q8_0", dtype="float32")
+    with pytest.raises(UserError, match="whole groups of 32"):
+        plan(preset("gemma-3-1b", width=48, hidden=96, vocab=320, heads=2, head_dim=16, depth=2), quant="q8_0")

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gemwright.arch.presets import preset
+from gemwright.nn.decoder import Decoder
+from gemwright.nn.init import initialise
+from gemwright.weights.save import save
 
 RUN = """
 from gemwright.planner.measure import PeakMemory, baseline
@@ -31,9 +40,64 @@ from gemwright.planner.fit import plan
 print(memory.peak, plan(spec, context=1024, dtype="float32").total)
 """
 
+LOADED = """
+import sys
+from gemwright.planner.measure import PeakMemory, baseline
+start = baseline()
+
+import torch
+torch.set_num_threads(1)
+import gemwright
+from gemwright.cache.allocate import allocate
+
+folder, quant = sys.argv[1], sys.argv[2] or None
+with PeakMemory(start) as memory:
+    model = gemwright.load(folder, quant=quant).model
+    cache = allocate(model.spec, sequences=1, tokens=1024, dtype=model.dtype)
+    handle = cache.open()
+    for _ in range(2):
+        step = cache.prepare([handle], [512])
+        model(torch.zeros(512, dtype=torch.int64), step.span, step, lambda hidden, head: head.logits(hidden[-1:]))
+        step.commit()
+
+print(memory.peak, gemwright.plan(folder, context=1024, quant=quant).total)
+"""
+
+
+def measured(code: str, *words: str) -> tuple[int, int]:
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    peak, planned = map(int, done.stdout.split())
+    return peak, planned
+
+
+def tolerance(planned: int) -> float:
+    return max(0.05 * planned, 32 << 20)
+
 
 def test_the_plan_is_the_measured_peak() -> None:
-    done = subprocess.run([sys.executable, "-c", RUN], capture_output=True, text=True, timeout=120, check=True)
-    peak, planned = map(int, done.stdout.split())
-    assert abs(planned - peak) <= max(0.05 * planned, 32 << 20)
+    peak, planned = measured(RUN)
+    assert abs(planned - peak) <= tolerance(planned)
     assert planned > 280 << 20  # a second copy of the weights would be seen
+
+
+@pytest.fixture(scope="module")
+def middling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of 157 MB in bfloat16."""
+    model = Decoder(preset("gemma-3-270m", depth=6, vocab=65536)).bfloat16()
+    initialise(model, torch.Generator().manual_seed(0))
+    return save(model, tmp_path_factory.mktemp("peak") / "middling")
+
+
+@pytest.mark.parametrize("quant", ["", "q8_0", "q4_0"])
+def test_the_plan_of_a_packed_model_is_the_measured_peak(middling: Path, quant: str) -> None:
+    peak, planned = measured(LOADED, str(middling), quant)
+    print(quant, peak / 1e6, planned / 1e6)
+    assert abs(planned - peak) <= tolerance(planned)
+
+
+@pytest.mark.parametrize("quant", ["", "q8_0", "q4_0"])
+def test_the_plan_of_the_embedded_model_is_the_measured_peak(quant: str) -> None:
+    peak, planned = measured(LOADED, "pocket", quant)
+    print(quant, peak / 1e6, planned / 1e6)
+    assert abs(planned - peak) <= tolerance(planned)

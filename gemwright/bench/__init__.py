@@ -1,0 +1,1 @@
+"""Measured tables: this project beside its peers, on one machine in one run."""

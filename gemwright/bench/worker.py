@@ -1,0 +1,89 @@
+"""This project as a contestant: the public `load` and `Engine`, as any program would use them.
+
+python -m gemwright.bench.worker
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import gemwright as gw
+from gemwright.bench.protocol import SHORT, prompt, serve
+from gemwright.engine.engine import Engine
+from gemwright.engine.request import Request, Sampling
+from gemwright.nn.decoder import Decoder
+from gemwright.ops.matmul import Matrix
+
+
+class Gemwright:
+    """A loaded model with an engine for one sequence and, from the first batch on, an engine for several."""
+
+    def __init__(self, path: str, threads: int, context: int, quant: str | None = None) -> None:
+        """`context`: tokens of the longest single sequence. `quant`: how `load` is to store the matrices."""
+        torch.set_num_threads(threads)
+        more: dict[str, Any] = {} if quant is None else {"quant": quant}
+        lm = gw.load(path, context=context, **more)
+        self._lm = lm
+        self._engine = Engine(lm.model, lm.tokenizer, context=context, sequences=1)
+        self._batch: Engine | None = None
+        self._size = (0, 0)
+        self.weights = weight_bytes(lm.model)
+
+    def _request(self, tokens: int, drawn: int | None, seed: int) -> Request:
+        ids = prompt(tokens, self._lm.spec.vocab, seed)
+        return Request(ids=tuple(ids), sampling=Sampling(max_tokens=drawn, temperature=0, ignore_eos=True))
+
+    def prefill(self, tokens: int, seed: int) -> float:
+        """See `protocol.Player`."""
+        request = self._request(tokens, 1, seed)
+        start = time.perf_counter()
+        self._engine.generate(request)
+        return time.perf_counter() - start
+
+    def decode(self, tokens: int, context: int, seed: int) -> float:
+        """See `protocol.Player`."""
+        request = self._request(context, tokens + 1, seed)
+        times = [time.perf_counter() for _ in self._engine.stream(request)]
+        return times[tokens] - times[0]
+
+    def batch(self, tokens: int, sequences: int, seed: int) -> float:
+        """See `protocol.Player`."""
+        engine = self._batch_engine(2 * (SHORT + sequences) + tokens, sequences)
+        keys = [engine.submit(self._request(SHORT + at, None, seed + at)) for at in range(sequences)]
+        started: set[int] = set()
+        while len(started) < sequences:
+            started |= {event.request for event in engine.step()}
+        start = time.perf_counter()
+        drawn = sum(len(engine.step()) for _ in range(tokens))
+        seconds = time.perf_counter() - start
+        for key in keys:
+            engine.cancel(key)
+        assert drawn == tokens * sequences, "every sequence draws in every step"
+        return seconds
+
+    def _batch_engine(self, room: int, sequences: int) -> Engine:
+        """The engine for batches, with room for that many tokens of each sequence; made when one is asked for."""
+        if self._batch is None or self._size != (room, sequences):
+            self._batch = Engine(self._lm.model, self._lm.tokenizer, context=room, sequences=sequences)
+            self._size = (room, sequences)
+        return self._batch
+
+
+def weight_bytes(model: Decoder) -> int:
+    """Bytes of all weights as they are held, packed ones included: what drawing a token reads. The table counts once:
+    the head reads all of it."""
+    held: dict[int, int] = {}
+    for module in model.modules():
+        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        own += [value for value in vars(module).values() if isinstance(value, Tensor)]
+        held |= {id(tensor): tensor.nbytes for tensor in own}
+        held |= {id(value): value.nbytes for value in vars(module).values() if isinstance(value, Matrix)}
+    return sum(held.values())
+
+
+if __name__ == "__main__":
+    serve(Gemwright)

@@ -1,0 +1,269 @@
+"""The kernels as torch operators, each with a fake version that only knows shapes.
+
+The plain references stand elsewhere: `ops.matmul` for products, `ops.attend`, `ops.scan` and the modules of `nn`.
+Addresses of the kernels' structures travel as whole numbers; whoever passes one keeps what it points to.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import is_fake
+
+from gemwright.ops.native import library, structs
+
+_LIBRARY = torch.library.Library("gemwright", "DEF")
+_MADV_HUGEPAGE = getattr(mmap, "MADV_HUGEPAGE", None)
+
+
+def address(tensor: Tensor) -> int:
+    """Where a tensor's numbers begin; 0 for one that holds none (on meta, or pretended)."""
+    if tensor.device.type != "cpu" or is_fake(tensor):
+        return 0
+    return tensor.data_ptr()
+
+
+def available() -> bool:
+    """Are there kernels for this machine?"""
+    return library.best() is not None
+
+
+def room(size: int) -> Tensor:
+    """Scratch memory for one call."""
+    return torch.empty(size, dtype=torch.uint8)
+
+
+@cache
+def rows_bytes(count: int, columns: int, *forms: str) -> int:
+    """Bytes that activations take, made ready for matrices of these forms (take_rows in source/kernels.h)."""
+    pieces = []
+    if "bf16" in forms:
+        pieces.append(2 * count * columns)
+    if any(form != "bf16" for form in forms):
+        pieces += [count * columns, count * columns // 8, count * columns // 8]
+    return sum(-(-piece // 64) * 64 for piece in pieces)
+
+
+@cache
+def floats_bytes(*counts: int) -> int:
+    """Bytes of float32 arrays, each rounded up as the kernels cut them."""
+    return sum(-(-4 * count // 64) * 64 for count in counts)
+
+
+def _kernels() -> ctypes.CDLL:
+    kernels = library.best()
+    if kernels is None:
+        raise RuntimeError("no native kernels were built for this machine")
+    return kernels
+
+
+def advise_large(tensor: Tensor) -> None:
+    """Ask the system for large pages under a tensor. It may not listen, and nothing depends on it."""
+    if _MADV_HUGEPAGE is None or not address(tensor):
+        return
+    madvise = getattr(ctypes.CDLL(None), "madvise", None)
+    if madvise is not None:
+        madvise(ctypes.c_void_p(tensor.data_ptr()), ctypes.c_size_t(tensor.nbytes), _MADV_HUGEPAGE)
+
+
+# ----------------------------------------------------------------------------------------------------------- operators
+
+
+def _linear(x: Tensor, matrix: int, outputs: int, gelu: bool, room: Tensor) -> Tensor:
+    out = torch.empty(x.shape[0], outputs)
+    _kernels().gw_linear(
+        matrix,
+        x.shape[0],
+        x.data_ptr(),
+        None,
+        0.0,
+        0.0,
+        int(gelu),
+        out.data_ptr(),
+        room.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return out
+
+
+def _linear_fake(x: Tensor, matrix: int, outputs: int, gelu: bool, room: Tensor) -> Tensor:
+    return x.new_empty(x.shape[0], outputs)
+
+
+def _lookup(ids: Tensor, matrix: int, columns: int, scale: float) -> Tensor:
+    out = torch.empty(ids.shape[0], columns)
+    _kernels().gw_lookup(matrix, ids.shape[0], ids.data_ptr(), scale, out.data_ptr())
+    return out
+
+
+def _lookup_fake(ids: Tensor, matrix: int, columns: int, scale: float) -> Tensor:
+    return ids.new_empty(ids.shape[0], columns, dtype=torch.float32)
+
+
+def _attention_in(
+    x: Tensor, layer: int, cos: Tensor, sin: Tensor, heads: int, kv_heads: int, head_dim: int, room: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    n = x.shape[0]
+    query = torch.empty(n, heads, head_dim, dtype=torch.bfloat16)
+    key = torch.empty(n, kv_heads, head_dim, dtype=torch.bfloat16)
+    value = torch.empty(n, kv_heads, head_dim, dtype=torch.bfloat16)
+    _kernels().gw_attention_in(
+        layer,
+        n,
+        x.data_ptr(),
+        cos.data_ptr(),
+        sin.data_ptr(),
+        query.data_ptr(),
+        key.data_ptr(),
+        value.data_ptr(),
+        room.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return query, key, value
+
+
+def _attention_in_fake(
+    x: Tensor, layer: int, cos: Tensor, sin: Tensor, heads: int, kv_heads: int, head_dim: int, room: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    n = x.shape[0]
+    shapes = ((n, heads, head_dim), (n, kv_heads, head_dim), (n, kv_heads, head_dim))
+    query, key, value = (x.new_empty(shape, dtype=torch.bfloat16) for shape in shapes)
+    return query, key, value
+
+
+def _block_out(mixed: Tensor, x: Tensor, layer: int, room: Tensor) -> None:
+    _kernels().gw_block_out(layer, x.shape[0], mixed.data_ptr(), x.data_ptr(), room.data_ptr(), torch.get_num_threads())
+
+
+def _block_out_fake(mixed: Tensor, x: Tensor, layer: int, room: Tensor) -> None:
+    return None
+
+
+def _attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    memory: list[Tensor],
+    targets: Tensor,
+    sequences: Tensor,
+    runs: Tensor,
+    window: int,
+    scale: float,
+    cap: float,
+    write_first: bool,
+) -> Tensor:
+    tokens, heads, head_dim = query.shape
+    out = torch.empty(tokens, heads, head_dim)
+    places = [tensor.data_ptr() for tensor in memory]
+    plain, coded = (places, [None] * 4) if len(places) == 2 else ([None] * 2, places)
+    call = structs.Attend(
+        tokens,
+        heads,
+        key.shape[1],
+        head_dim,
+        window,
+        scale,
+        cap,
+        query.data_ptr(),
+        key.data_ptr(),
+        value.data_ptr(),
+        *plain,
+        *coded,
+        out.data_ptr(),
+        targets.data_ptr(),
+        int(write_first),
+        sequences.data_ptr(),
+        sequences.shape[0],
+        runs.data_ptr(),
+    )
+    _kernels().gw_attend(ctypes.byref(call), torch.get_num_threads())
+    return out
+
+
+def _attend_fake(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    memory: list[Tensor],
+    targets: Tensor,
+    sequences: Tensor,
+    runs: Tensor,
+    window: int,
+    scale: float,
+    cap: float,
+    write_first: bool,
+) -> Tensor:
+    return query.new_empty(query.shape, dtype=torch.float32)
+
+
+def _recurrent_in(
+    x: Tensor, layer: int, width: int, state: Tensor, tail: Tensor, starts: Tensor, fresh: Tensor, room: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    n = x.shape[0]
+    states, mixed, inputs = torch.empty(n, width), torch.empty(n, width), torch.empty(n, width, dtype=torch.bfloat16)
+    call = structs.Recurrence(
+        tail=tail.data_ptr(),
+        state=state.data_ptr(),
+        starts=starts.data_ptr(),
+        fresh=fresh.data_ptr(),
+        documents=len(fresh),
+        states=states.data_ptr(),
+        mixed=mixed.data_ptr(),
+    )
+    _kernels().gw_recurrent_in(
+        layer,
+        n,
+        x.data_ptr(),
+        ctypes.byref(call),
+        inputs.data_ptr(),
+        room.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return states, mixed, inputs
+
+
+def _recurrent_in_fake(
+    x: Tensor, layer: int, width: int, state: Tensor, tail: Tensor, starts: Tensor, fresh: Tensor, room: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    shape = (x.shape[0], width)
+    return x.new_empty(shape), x.new_empty(shape), x.new_empty(shape, dtype=torch.bfloat16)
+
+
+_OPERATORS = (
+    ("linear(Tensor x, int matrix, int outputs, bool gelu, Tensor(a!) room) -> Tensor", _linear, _linear_fake),
+    ("lookup(Tensor ids, int matrix, int columns, float scale) -> Tensor", _lookup, _lookup_fake),
+    (
+        "attention_in(Tensor x, int layer, Tensor cos, Tensor sin, int heads, int kv_heads, int head_dim, "
+        "Tensor(a!) room) -> (Tensor, Tensor, Tensor)",
+        _attention_in,
+        _attention_in_fake,
+    ),
+    ("block_out(Tensor mixed, Tensor(a!) x, int layer, Tensor(b!) room) -> ()", _block_out, _block_out_fake),
+    (
+        "attend(Tensor query, Tensor key, Tensor value, Tensor(a!)[] memory, Tensor targets, Tensor sequences, "
+        "Tensor runs, int window, float scale, float cap, bool write_first) -> Tensor",
+        _attend,
+        _attend_fake,
+    ),
+    (
+        "recurrent_in(Tensor x, int layer, int width, Tensor state, Tensor tail, Tensor starts, Tensor fresh, "
+        "Tensor(a!) room) -> (Tensor, Tensor, Tensor)",
+        _recurrent_in,
+        _recurrent_in_fake,
+    ),
+)
+for _schema, _kernel, _fake in _OPERATORS:
+    _name = _LIBRARY.define(_schema)
+    _LIBRARY.impl(_name, _kernel, "CPU")
+    torch.library.register_fake(f"gemwright::{_name}", _fake, lib=_LIBRARY)
+
+linear = torch.ops.gemwright.linear.default
+lookup = torch.ops.gemwright.lookup.default
+attention_in = torch.ops.gemwright.attention_in.default
+block_out = torch.ops.gemwright.block_out.default
+attend = torch.ops.gemwright.attend.default
+recurrent_in = torch.ops.gemwright.recurrent_in.default

@@ -1,0 +1,78 @@
+// Rows of a matrix into its packed form and back, and the lookup of single rows.
+#pragma once
+
+#include "matrix.h"
+
+namespace {
+
+// Where the code of one element lies: byte, and whether it is the byte's high half.
+inline int64_t code_place(const Matrix &m, int64_t output, int64_t column, bool *high) {
+    const int64_t tile = output / TILE, lane = output % TILE, group = column / GROUP, within = column % GROUP;
+    *high = is_half_byte(m) && within >= 16;
+    const int64_t vector = is_half_byte(m) ? 4 * group + within % 16 / 4 : 8 * group + within / 4;
+    return tile * tile_bytes(m) + 64 * vector + 4 * lane + within % 4;
+}
+
+inline uint8_t *scale_place(const Matrix &m, int64_t output, int64_t group) {
+    const int64_t tile = output / TILE, groups = m.columns / GROUP;
+    return (uint8_t *)m.scales + ((tile * groups + group) * TILE + output % TILE) * 2;
+}
+
+// One output's row. `source`: bfloat16 values; GGUF blocks (18 bytes: scale, then element i beside element i + 16; or 34:
+// scale, 32 codes); or, for one scale an output, signed bytes.
+inline void pack_row(const Matrix &m, int64_t output, const uint8_t *source) {
+    uint8_t *data = (uint8_t *)m.data;
+    const int64_t tile = output / TILE, lane = output % TILE, groups = m.columns / GROUP;
+    if (m.format == BF16) {
+        for (int64_t p = 0; p < m.columns / 2; p++)
+            std::memcpy(data + tile * tile_bytes(m) + 64 * p + 4 * lane, source + 4 * p, 4);
+        return;
+    }
+    for (int64_t g = 0; g < groups; g++) {
+        uint8_t codes[GROUP];
+        if (m.format == Q4_0) {
+            std::memcpy(scale_place(m, output, g), source + 18 * g, 2);
+            for (int i = 0; i < 16; i++) {
+                codes[i] = source[18 * g + 2 + i] & 15;
+                codes[i + 16] = source[18 * g + 2 + i] >> 4;
+            }
+        } else if (m.format == Q8_0) {
+            std::memcpy(scale_place(m, output, g), source + 34 * g, 2);
+            for (int i = 0; i < GROUP; i++) codes[i] = source[34 * g + 2 + i] ^ 128;
+        } else {
+            for (int i = 0; i < GROUP; i++) codes[i] = source[GROUP * g + i] + (m.format == INT8 ? 128 : 8);
+        }
+        if (is_half_byte(m)) {
+            for (int j = 0; j < 4; j++)
+                for (int k = 0; k < 4; k++)
+                    data[tile * tile_bytes(m) + 64 * (4 * g + j) + 4 * lane + k] = codes[4 * j + k] | codes[16 + 4 * j + k] << 4;
+        } else {
+            for (int j = 0; j < 8; j++) std::memcpy(data + tile * tile_bytes(m) + 64 * (8 * g + j) + 4 * lane, codes + 4 * j, 4);
+        }
+    }
+}
+
+inline void unpack_row(const Matrix &m, int64_t output, float scale, float *out) {
+    const int64_t tile = output / TILE, lane = output % TILE;
+    if (m.format == BF16) {
+        const uint16_t *words = (const uint16_t *)(m.data + tile * tile_bytes(m)) + 2 * lane;
+        for (int64_t i = 0; i < m.columns; i++) out[i] = widen(words[i / 2 * 32 + i % 2]) * scale;
+        return;
+    }
+    for (int64_t i = 0; i < m.columns; i++) {
+        bool high;
+        const uint8_t both = m.data[code_place(m, output, i, &high)];
+        const int code = is_half_byte(m) ? (high ? both >> 4 : both & 15) - 8 : both - 128;
+        float step;
+        if (is_grouped(m)) {
+            uint16_t stored;
+            std::memcpy(&stored, scale_place(m, output, i / GROUP), 2);
+            step = half(stored);
+        } else {
+            std::memcpy(&step, m.scales + 4 * output, 4);
+        }
+        out[i] = (float)code * step * scale;
+    }
+}
+
+}  // namespace

@@ -1,0 +1,278 @@
+// Packed matrices and their products with rows of activations.
+//
+// A matrix [O, I] is cut into tiles of 16 outputs, two tiles a unit; missing outputs are zeros. A tile is read from its
+// first byte to its last. Each output of each row has one accumulator that meets the columns in order, so a row's
+// result has the same bits whichever rows are worked on beside it.
+//
+//   BF16        for each pair of columns, 16 words of two bfloat16
+//   Q8_0, INT8  for each group of 32 columns, 8 vectors: lane i of vector j holds columns 4 j … 4 j + 3 of output i, as
+//               unsigned bytes, code + 128
+//   Q4_0, INT4  likewise 4 vectors: columns 4 j … of the group in the low halves of the bytes, columns 16 + 4 j … in
+//               the high ones, code + 8
+//
+// Scales: Q8_0 and Q4_0 have float16 [tiles, groups, 16], INT8 and INT4 one float32 for each output.
+#pragma once
+
+#include <cstdlib>
+#include <type_traits>
+#include <vector>
+
+#include "simd.h"
+
+enum Format : int32_t { BF16 = 0, Q8_0 = 1, Q4_0 = 2, INT8 = 3, INT4 = 4 };
+
+struct Matrix {
+    int64_t format, outputs, columns;
+    const uint8_t *data;
+    const uint8_t *scales;
+    const float *bias;  // [outputs] or null
+};
+
+// Activations ready for a product: bfloat16, or signed bytes with a scale for each group of 32 and where each group's
+// integer sum starts (-128 times the sum of its codes). The rows of a panel (see `panel_of`) lie interleaved, in pairs of
+// bfloat16 and groups of bytes, so that a product reads them from one address on. A product begins at column `skip`.
+struct Rows {
+    int64_t count, columns, skip;
+    uint16_t *bf16;
+    int8_t *codes;
+    float *scales;
+    int32_t *starts;
+};
+
+namespace {
+
+constexpr int64_t GROUP = 32, TILE = 16, UNIT = 32;
+
+// Rows whose accumulators stay in registers, beside TILES_AT_ONCE tiles of bfloat16.
+#if GW_AVX512
+constexpr int MOST = 12, TILES_AT_ONCE = 2;
+#elif GW_AVX2 || GW_ARM64
+constexpr int MOST = 4, TILES_AT_ONCE = 1;
+#else
+constexpr int MOST = 2, TILES_AT_ONCE = 1;
+#endif
+
+inline bool is_float(const Matrix &m) { return m.format == BF16; }
+inline bool is_half_byte(const Matrix &m) { return m.format == Q4_0 || m.format == INT4; }
+inline bool is_grouped(const Matrix &m) { return m.format == Q8_0 || m.format == Q4_0; }
+inline int64_t units(const Matrix &m) { return (m.outputs + UNIT - 1) / UNIT; }
+inline int64_t tile_bytes(const Matrix &m) {
+    return m.columns * (is_float(m) ? 2 * TILE : is_half_byte(m) ? TILE / 2 : TILE);
+}
+
+// Rows are worked on in panels, as many at once as stay in registers: MOST while there are so many, then fewer.
+struct Panel {
+    int64_t first, size;
+};
+
+inline Panel panel_of(int64_t count, int64_t row) {
+    int64_t first = 0;
+    for (int64_t size : {12, 8, 4, 2, 1}) {
+        if (size > MOST) continue;
+        const int64_t end = first + (count - first) / size * size;
+        if (row < end) return {first + (row - first) / size * size, size};
+        first = end;
+    }
+    return {row, 1};
+}
+
+// Four codes of each of a tile's outputs, the group's j-th vector.
+template <int BITS> inline u32x16 codes_at(const uint8_t *group, int j) {
+    if (BITS == 8) return load<u32x16>(group + 64 * j);
+    const u32x16 both = load<u32x16>(group + 64 * (j % 4));
+    return (j < 4 ? both : both >> 4) & 0x0f0f0f0fu;
+}
+
+template <int R, int BITS, bool GROUPED>
+inline void tile_integer(
+    const uint8_t *codes, const uint8_t *scales, int64_t groups, const Rows &x, int64_t row, f32x16 *out) {
+    constexpr int OFFSET = BITS == 8 ? 128 : 8;
+    const int64_t from = (row * x.columns + x.skip * R) / GROUP;
+    const int32_t *words = (const int32_t *)(x.codes + from * GROUP), *starts = x.starts + from;
+    const float *steps = x.scales + from;
+    f32x16 total[R] = {};
+    for (int64_t g = 0; g < groups; g++) {
+        const uint8_t *group = codes + TILE * GROUP * BITS / 8 * g;
+        f32x16 scale;
+        if constexpr (GROUPED) scale = load_half(scales + 32 * g);
+        constexpr int TOGETHER = R % 6 == 0 ? 6 : R % 4 ? R : 4;  // sums that run side by side hide each other's latency
+#pragma GCC unroll 3
+        for (int first = 0; first < R; first += TOGETHER) {
+            i32x16 t[TOGETHER];
+#pragma GCC unroll 6
+            for (int r = 0; r < TOGETHER; r++) t[r] = begin_dot<OFFSET>(starts[first + r]);
+            // Not unrolled: compilers would do all products before the sums, and run out of registers.
+#pragma GCC unroll 1
+            for (int i = 0; i < 4; i++)
+#pragma GCC unroll 2
+                for (int half = 0; half < 2; half++) {
+                    const int j = BITS == 8 ? 2 * i + half : i + 4 * half;
+                    const u32x16 w = codes_at<BITS>(group, j);
+#pragma GCC unroll 6
+                    for (int r = 0; r < TOGETHER; r++) t[r] = dot<OFFSET>(t[r], w, words[8 * (first + r) + j]);
+                }
+#pragma GCC unroll 6
+            for (int r = 0; r < TOGETHER; r++) {
+                const f32x16 value = to_float(end_dot<OFFSET>(t[r], starts[first + r])), step = splat(steps[first + r]);
+                total[first + r] = fma(value, GROUPED ? scale * step : step, total[first + r]);
+            }
+        }
+        words += 8 * R, starts += R, steps += R;
+    }
+    for (int r = 0; r < R; r++) out[2 * r] = total[r];
+}
+
+template <int R> inline void tiles_bf16(const uint8_t *tile, int64_t pairs, const Rows &x, int64_t row, f32x16 *out) {
+    const uint32_t *words = (const uint32_t *)(x.bf16 + row * x.columns + x.skip * R);
+    f32x16 total[R * TILES_AT_ONCE] = {};
+    for (int64_t p = 0; p < pairs; p++) {
+        u32x16 w[TILES_AT_ONCE];
+#pragma GCC unroll 2
+        for (int t = 0; t < TILES_AT_ONCE; t++) w[t] = load<u32x16>(tile + 64 * (t * pairs + p));
+#pragma GCC unroll 12
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
+            for (int t = 0; t < TILES_AT_ONCE; t++) total[r * TILES_AT_ONCE + t] = dot_bf16(total[r * TILES_AT_ONCE + t], w[t], words[r]);
+        words += R;
+    }
+    for (int r = 0; r < R; r++)
+        for (int t = 0; t < TILES_AT_ONCE; t++) out[2 * r + t] = total[r * TILES_AT_ONCE + t];
+}
+
+// 32 outputs of R rows: out[2 r] and out[2 r + 1] are row r's, bias and all.
+template <int R> inline void unit(const Matrix &m, int64_t u, const Rows &x, int64_t row, f32x16 *out) {
+    const int64_t bytes = tile_bytes(m), groups = m.columns / GROUP;
+    for (int t = 0; t < 2 && m.format == BF16; t += TILES_AT_ONCE)
+        tiles_bf16<R>(m.data + (2 * u + t) * bytes, m.columns / 2, x, row, out + t);
+    for (int half = 0; half < 2 && m.format != BF16; half++) {
+        const int64_t t = 2 * u + half;
+        const uint8_t *codes = m.data + t * bytes, *scales = m.scales + t * groups * 32;
+        switch (m.format) {
+        case Q8_0: tile_integer<R, 8, true>(codes, scales, groups, x, row, out + half); break;
+        case Q4_0: tile_integer<R, 4, true>(codes, scales, groups, x, row, out + half); break;
+        case INT8: tile_integer<R, 8, false>(codes, scales, groups, x, row, out + half); break;
+        default: tile_integer<R, 4, false>(codes, scales, groups, x, row, out + half);
+        }
+        if (!is_grouped(m)) {
+            const f32x16 scale = load<f32x16>(m.scales + t * 64);
+            for (int r = 0; r < R; r++) out[2 * r + half] *= scale;
+        }
+    }
+    if (m.bias)
+        for (int r = 0; r < R; r++)
+            for (int half = 0; half < 2; half++) out[2 * r + half] += load<f32x16>(m.bias + 32 * u + 16 * half);
+}
+
+// Calls use(size, row) with a compile-time number of rows until `count` rows are done.
+template <class Use> inline void by_rows(int64_t begin, int64_t end, Use use) {
+    int64_t row = begin;
+    if constexpr (MOST >= 12)
+        for (; end - row >= 12; row += 12) use(std::integral_constant<int, 12>(), row);
+    if constexpr (MOST >= 8)
+        for (; end - row >= 8; row += 8) use(std::integral_constant<int, 8>(), row);
+    if constexpr (MOST >= 4)
+        for (; end - row >= 4; row += 4) use(std::integral_constant<int, 4>(), row);
+    for (; end - row >= 2; row += 2) use(std::integral_constant<int, 2>(), row);
+    for (; end > row; row += 1) use(std::integral_constant<int, 1>(), row);
+}
+
+// Shares the work of a step among the threads of the parallel region that it is called in: use(unit, first row, last
+// row). Rows come in blocks whose activations stay in the second-level cache while the matrix streams by.
+template <class Use> inline void by_units(int64_t count, int64_t rows, int64_t row_bytes, int threads, Use use) {
+    const int64_t fitting = (640 << 10) / row_bytes / 24 * 24, block = fitting < 24 ? 24 : fitting;
+    const int64_t blocks = (rows + block - 1) / block, share = count / (threads * 6) + 1;
+#pragma omp for schedule(dynamic, share) nowait
+    for (int64_t task = 0; task < blocks * count; task++) {
+        const int64_t first = task / count * block, last = first + block;
+        use(task % count, first, last < rows ? last : rows);
+    }
+}
+
+inline int64_t row_bytes(const Matrix &m) { return is_float(m) ? 2 * m.columns : m.columns + m.columns / 4; }
+
+// out [rows, stride]: every output of every row. No barrier at the end.
+template <class Put> inline void product(const Matrix &m, const Rows &x, int threads, Put put) {
+    by_units(units(m), x.count, row_bytes(m), threads, [&](int64_t u, int64_t first, int64_t last) {
+        by_rows(first, last, [&](auto size, int64_t row) {
+            constexpr int R = decltype(size)::value;
+            f32x16 out[2 * R];
+            unit<R>(m, u, x, row, out);
+            for (int r = 0; r < R; r++) put(row + r, u, out[2 * r], out[2 * r + 1]);
+        });
+    });
+}
+
+// Writes 32 outputs, or as many as there are.
+struct Store {
+    float *out;
+    int64_t stride, outputs;
+    void operator()(int64_t row, int64_t u, f32x16 a, f32x16 b) const {
+        float *to = out + row * stride + UNIT * u;
+        const int64_t left = outputs - UNIT * u;
+        if (left >= UNIT) {
+            store(to, a), store(to + 16, b);
+        } else {
+            float values[UNIT];
+            store(values, a), store(values + 16, b);
+            std::memcpy(to, values, 4 * left);
+        }
+    }
+};
+
+// One group of 32 activations: its codes, its step, and where its sums start.
+inline void quantise_group(f32x16 a, f32x16 b, int8_t *codes, float *scale, int32_t *start) {
+    const float most = highest(maximum(absolute(a), absolute(b)));
+    const float inverse = most > 0 ? 127.0f / most : 0.0f;
+    *scale = most / 127.0f;
+    int32_t total = 0;
+    const f32x16 values[2] = {a, b};
+    for (int half = 0; half < 2; half++) {
+        // Adding 1.5 · 2^23 rounds to the nearest whole number, ties to even.
+        const i32x16 code = as_int(values[half] * inverse + 12582912.0f) - 0x4b400000;
+        store(codes + 16 * half, to_bytes(code));
+        total += (int32_t)sum(to_float(code));  // small whole numbers: exact
+    }
+    *start = -128 * total;
+}
+
+inline void prepare_group(const Rows &to, int64_t row, const Panel &panel, int64_t column, f32x16 a, f32x16 b) {
+    const int64_t start = panel.first * to.columns, lane = row - panel.first;
+    if (to.bf16) {
+        u32x16 pairs[2];
+        store(pairs, narrow(a)), store((uint16_t *)pairs + 16, narrow(b));
+        uint32_t *out = (uint32_t *)(to.bf16 + start) + column / 2 * panel.size + lane;
+        for (int i = 0; i < 16; i++) out[i * panel.size] = ((const uint32_t *)pairs)[i];
+    }
+    if (to.codes) {
+        const int64_t at = start / GROUP + column / GROUP * panel.size + lane;
+        quantise_group(a, b, to.codes + at * GROUP, to.scales + at, to.starts + at);
+    }
+}
+
+// The columns are a multiple of 32.
+inline void prepare_row(const Rows &to, int64_t row, const float *x) {
+    const Panel panel = panel_of(to.count, row);
+    for (int64_t i = 0; i < to.columns; i += GROUP)
+        prepare_group(to, row, panel, i, load<f32x16>(x + i), load<f32x16>(x + i + 16));
+}
+
+// x / rms(x) * (1 + weight); the columns are a multiple of 16. `gain` holds 1 + weight.
+inline void norm_row(const float *x, const float *gain, float epsilon, int64_t columns, float *out) {
+    f32x16 squares = {};
+    for (int64_t i = 0; i < columns; i += 16) {
+        const f32x16 v = load<f32x16>(x + i);
+        squares = fma(v, v, squares);
+    }
+    const float factor = 1.0f / std::sqrt(sum(squares) / (float)columns + epsilon);
+    for (int64_t i = 0; i < columns; i += 16)
+        store(out + i, load<f32x16>(x + i) * factor * load<f32x16>(gain + i));
+}
+
+// Scratch of this thread, kept between calls.
+inline float *scratch(int64_t floats) {
+    static thread_local std::vector<float> room;
+    if ((int64_t)room.size() < floats) room.resize(floats);
+    return room.data();
+}
+
+}  // namespace

@@ -1,0 +1,157 @@
+"""The kernels' structures and functions, as source/kernels.h declares them."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_float, c_int64, c_void_p
+
+
+class Matrix(ctypes.Structure):
+    """A packed matrix."""
+
+    _fields_ = (
+        ("format", c_int64),
+        ("outputs", c_int64),
+        ("columns", c_int64),
+        ("data", c_void_p),
+        ("scales", c_void_p),
+        ("bias", c_void_p),
+    )
+
+
+class AttentionLayer(ctypes.Structure):
+    """An attention layer up to its keys and queries."""
+
+    _fields_ = (
+        ("width", c_int64),
+        ("heads", c_int64),
+        ("kv_heads", c_int64),
+        ("head_dim", c_int64),
+        ("pairs", c_int64),
+        ("query", Matrix),
+        ("key", Matrix),
+        ("value", Matrix),
+        ("norm", c_void_p),
+        ("query_norm", c_void_p),
+        ("key_norm", c_void_p),
+        ("epsilon", c_float),
+    )
+
+
+class OutLayer(ctypes.Structure):
+    """A block from its mixer's last projection on."""
+
+    _fields_ = (
+        ("width", c_int64),
+        ("mixed", c_int64),
+        ("hidden", c_int64),
+        ("out", Matrix),
+        ("gate", Matrix),
+        ("up", Matrix),
+        ("down", Matrix),
+        ("post_norm", c_void_p),
+        ("mlp_norm", c_void_p),
+        ("mlp_post_norm", c_void_p),
+        ("epsilon", c_float),
+    )
+
+
+class RecurrentLayer(ctypes.Structure):
+    """Convolution and RG-LRU."""
+
+    _fields_ = (
+        ("width", c_int64),
+        ("blocks", c_int64),
+        ("taps", c_int64),
+        ("conv", c_void_p),
+        ("conv_bias", c_void_p),
+        ("rate", c_void_p),
+        ("decay", c_void_p),
+        ("input", c_void_p),
+    )
+
+
+class RecurrentIn(ctypes.Structure):
+    """A recurrent layer up to its last projection."""
+
+    _fields_ = (
+        ("width", c_int64),
+        ("x", Matrix),
+        ("y", Matrix),
+        ("norm", c_void_p),
+        ("epsilon", c_float),
+        ("layer", RecurrentLayer),
+    )
+
+
+class Recurrence(ctypes.Structure):
+    """One step's memory of a recurrent layer. The kernels fill in their scratch."""
+
+    _fields_ = (
+        ("x", c_void_p),
+        ("gate", c_void_p),
+        ("tail", c_void_p),
+        ("state", c_void_p),
+        ("starts", c_void_p),
+        ("fresh", c_void_p),
+        ("documents", c_int64),
+        ("u", c_void_p),
+        ("decays", c_void_p),
+        ("inputs", c_void_p),
+        ("rows", c_void_p),
+        ("states", c_void_p),
+        ("mixed", c_void_p),
+    )
+
+
+class Attend(ctypes.Structure):
+    """One call of attention over memory."""
+
+    _fields_ = (
+        ("tokens", c_int64),
+        ("heads", c_int64),
+        ("kv_heads", c_int64),
+        ("head_dim", c_int64),
+        ("window", c_int64),
+        ("scale", c_float),
+        ("cap", c_float),
+        ("query", c_void_p),
+        ("key", c_void_p),
+        ("value", c_void_p),
+        ("keys", c_void_p),
+        ("values", c_void_p),
+        ("key_codes", c_void_p),
+        ("value_codes", c_void_p),
+        ("key_scales", c_void_p),
+        ("value_scales", c_void_p),
+        ("out", c_void_p),
+        ("targets", c_void_p),
+        ("write_first", c_int64),
+        ("sequences", c_void_p),
+        ("sequence_count", c_int64),
+        ("runs", c_void_p),
+    )
+
+
+_FUNCTIONS = {
+    "gw_linear": "pnppffnppn",
+    "gw_attention_in": "pnpppppppn",
+    "gw_attend": "pn",
+    "gw_block_out": "pnpppn",
+    "gw_recurrent_in": "pnppppn",
+    "gw_lookup": "pnpfp",
+    "gw_pack": "pnnpnn",
+    "gw_unpack": "pnnp",
+    "gw_quantise_rows": "nnpppp",
+}
+_TYPES = {"p": c_void_p, "n": c_int64, "f": c_float}
+
+
+def declare(library: ctypes.CDLL) -> None:
+    """Give the functions of a loaded library their types."""
+    for name, types in _FUNCTIONS.items():
+        function = getattr(library, name)
+        function.argtypes = [_TYPES[kind] for kind in types]
+        function.restype = None
+    library.gw_name.argtypes = []
+    library.gw_name.restype = ctypes.c_char_p

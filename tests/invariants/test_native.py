@@ -1,0 +1,111 @@
+"""Packed matrices and native kernels: rows that know nothing of each other."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from equivalence import equivalence, same_bits
+from hypothesis import given
+from hypothesis import strategies as st
+from small import WINDOW, awake
+from torch import Tensor
+
+from gemwright.arch.presets import preset
+from gemwright.cache.allocate import Cache, allocate
+from gemwright.nn.decoder import Decoder
+from gemwright.ops.matmul import FORMS, Form, met
+from gemwright.ops.native import calls, library
+from gemwright.ops.native.matrix import Matrix
+from gemwright.quant.scheme import SCHEMES
+from gemwright.quant.swap import swap
+
+if not calls.available():
+    pytest.skip("no native kernels were built here", allow_module_level=True)
+
+VOCAB = 61
+_SIZES: dict[str, Any] = {"width": 64, "heads": 4, "head_dim": 16, "hidden": 96, "vocab": VOCAB, "window": WINDOW}
+SPECS = {
+    "capped": preset("gemma-2-2b", depth=4, kv_heads=2, query_scalar=12.0, **_SIZES),
+    "local": preset("gemma-3-1b", depth=7, kv_heads=2, query_scalar=12.0, **_SIZES),
+    "recurrent": preset("recurrentgemma-2b", depth=4, recurrent_width=128, gate_blocks=4, **_SIZES),
+}
+
+
+@cache
+def packed(name: str, chosen: str) -> Decoder:
+    model = awake(SPECS[name], torch.bfloat16)
+    swap(model, SCHEMES[chosen])
+    return model
+
+
+def _step(model: Decoder, memory: Cache, texts: list[Tensor], handles: list[Any]) -> list[Tensor]:
+    """One ragged step → logits of each text's rows."""
+    step = memory.prepare(handles, [len(text) for text in texts])
+    with torch.no_grad():
+        rows = model(torch.cat(texts), step.span, memory=step, use=lambda hidden, head: head.logits(hidden))
+    step.commit()
+    return list(rows.split([len(text) for text in texts]))
+
+
+def _whole(model: Decoder, text: Tensor, int8: bool = False) -> Tensor:
+    memory = allocate(model.spec, sequences=1, tokens=100, dtype=model.dtype, int8=int8)
+    return _step(model, memory, [text], [memory.open()])[0]
+
+
+models = st.sampled_from([(name, chosen) for name in SPECS for chosen in ("bf16", "q8_0", "q4_0", "int4")])
+
+
+@equivalence("a packed model: any chunking = one pass, whatever sequences stand beside it", "bit")
+@given(
+    model=models, cuts=st.lists(st.integers(1, 30), min_size=1, max_size=8), seed=st.integers(0, 99), int8=st.booleans()
+)
+def test_chunks_and_neighbours(model: tuple[str, str], cuts: list[int], seed: int, int8: bool) -> None:
+    decoder, generator = packed(*model), torch.Generator().manual_seed(seed)
+    text = torch.randint(VOCAB, (min(sum(cuts), 90),), generator=generator)
+    memory = allocate(decoder.spec, sequences=2, tokens=100, dtype=decoder.dtype, int8=int8)
+    handle, neighbour, out, done = memory.open(), memory.open(), [], 0
+    for index, cut in enumerate(cuts):
+        part = text[done : done + cut]
+        done += len(part)
+        if not len(part):
+            break
+        if index % 2 and neighbour.length < 90:
+            beside = torch.randint(VOCAB, (1 + index,), generator=generator)
+            out.append(_step(decoder, memory, [beside, part], [neighbour, handle])[1])
+        else:
+            out.append(_step(decoder, memory, [part], [handle])[0])
+    assert same_bits(torch.cat(out), _whole(decoder, text, int8))
+
+
+@equivalence("native kernels: any number of threads = one", "bit")
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("chosen", ["bf16", "q4_0"])
+def test_threads(name: str, chosen: str) -> None:
+    decoder, text = packed(name, chosen), torch.randint(VOCAB, (70,))
+    alone = _whole(decoder, text)
+    for threads in (2, 3):
+        torch.set_num_threads(threads)
+        assert same_bits(_whole(decoder, text), alone)
+
+
+@equivalence("a packed product = dequantised weights times the same rounded activations in float64", "round")
+@given(
+    form=st.sampled_from(FORMS),
+    level=st.sampled_from(library.levels()),
+    rows=st.integers(1, 30),
+    outputs=st.integers(1, 130),
+    groups=st.integers(1, 9),
+    seed=st.integers(0, 1000),
+)
+def test_products(form: Form, level: str, rows: int, outputs: int, groups: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "best", lambda: library.load(level))
+        matrix, x = Matrix(form, outputs, 32 * groups), torch.randn(rows, 32 * groups)
+        matrix.write(0, torch.randn(outputs, 32 * groups))
+        ours = matrix.product(x).double()
+    terms = met(x, form).double(), matrix.read().double().T
+    assert ((ours - terms[0] @ terms[1]).abs() <= 3e-6 * (terms[0].abs() @ terms[1].abs())).all()

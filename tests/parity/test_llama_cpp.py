@@ -1,0 +1,107 @@
+"""GGUF files that we write, run by llama.cpp: another implementation with another idea of every number.
+
+Needs an interpreter with llama-cpp-python: this one, or the one that GEMWRIGHT_LLAMA_PYTHON names. llama.cpp looks gelu
+up in a table of float16 numbers, which alone moves logits by a thousandth of their standard deviation. With silent MLPs
+the two agree as closely as two float32 programs can; whole models are held to what the table leaves.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import awake
+import passes
+import pytest
+import torch
+from pairs import TOLERANCE, difference
+from torch import Tensor
+
+from gemwright.loading import companions, load_model, open_checkpoint
+from gemwright.weights import hub
+from gemwright.weights.gguf.tokenizer import vocabulary_of
+from gemwright.weights.gguf.write import write_gguf
+
+PYTHON = os.environ.get("GEMWRIGHT_LLAMA_PYTHON") or (sys.executable if importlib.util.find_spec("llama_cpp") else None)
+pytestmark = pytest.mark.skipif(PYTHON is None, reason="needs llama-cpp-python, or GEMWRIGHT_LLAMA_PYTHON")
+
+CASES = pytest.mark.parametrize("case", ["gemma1", "gemma2", "gemma3", "gemma3-factor8"])
+SCRIPT = Path(__file__).parent / "llama_answers.py"
+TEXT = """def  main(argv):\n\n\n\treturn  "Grüße, 日本!"  # <end_of_turn> <pad> 12345\n\t\t\n""" + " " * 40 + "\n" * 50
+
+
+def asked(path: Path, question: dict[str, Any]) -> Any:
+    files = path.with_suffix(".question"), path.with_suffix(".answer")
+    files[0].write_text(json.dumps(question))
+    command = [str(PYTHON), str(SCRIPT), str(path), *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(files[1].read_text())
+
+
+def checkpoint(case: str, folder: Path, silent: bool) -> Path:
+    """An awake checkpoint whose scores are scaled as the format takes for granted."""
+    model = awake.build(case)
+    for name, parameter in model.named_parameters():
+        if silent and "down_proj" in name:
+            parameter.zero_()
+    model.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    if "query_pre_attn_scalar" in config:
+        config["query_pre_attn_scalar"] = config["head_dim"]
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def both(case: str, folder: Path, silent: bool) -> tuple[Tensor, Tensor]:
+    """Our logits and llama.cpp's, of a text five windows long."""
+    opened = open_checkpoint(checkpoint(case, folder / case, silent))
+    path = folder / f"{case}.gguf"
+    write_gguf(path, opened.spec, opened.source, opened.names, linear="f32")
+    ids = awake.text(0)
+    ours = passes.packed(load_model(folder / case, dtype="float32", device="cpu").model, [ids])[0]
+    return ours, torch.tensor(asked(path, {"ids": ids.tolist()})["logits"])
+
+
+@CASES
+def test_all_but_the_mlp_agrees_to_float32(case: str, tmp_path: Path) -> None:
+    ours, theirs = both(case, tmp_path, silent=True)
+    assert difference(ours, theirs) <= TOLERANCE
+
+
+@CASES
+def test_the_whole_model_agrees_to_the_table_of_gelu(case: str, tmp_path: Path) -> None:
+    ours, theirs = both(case, tmp_path, silent=False)
+    assert (ours - theirs).abs().mean() <= 1e-3 * theirs.std()
+    assert difference(ours, theirs) <= 1e-2
+
+
+def test_text_becomes_the_same_ids(tmp_path: Path) -> None:
+    opened = open_checkpoint(hub.resolve(None))
+    path = tmp_path / "pocket.gguf"
+    write_gguf(path, opened.spec, opened.source, opened.names, vocabulary=vocabulary_of(opened.folder), linear="f32")
+    tokenizer = companions(path).tokenizer
+    assert tokenizer is not None
+    assert asked(path, {"text": TEXT})["ids"] == tokenizer.encode(TEXT)
+
+
+@pytest.mark.parametrize("linear", ["q8_0", "q4_0"])
+def test_packed_weights_are_read_as_we_read_them(linear: str, tmp_path: Path) -> None:
+    """llama.cpp also rounds the activations to 8 bits, so the two are near and not equal."""
+    opened = open_checkpoint(hub.resolve(None))
+    path = tmp_path / "pocket.gguf"
+    write_gguf(path, opened.spec, opened.source, opened.names, vocabulary=vocabulary_of(opened.folder), linear=linear)
+    ids = torch.tensor(companions(path).tokenizer.encode(TEXT, bos=True)[:60])  # type: ignore[union-attr]
+    theirs = torch.tensor(asked(path, {"ids": ids.tolist()})["logits"])
+    packed, plain = (
+        passes.packed(load_model(where, dtype="float32", device="cpu").model, [ids])[0]
+        for where in (path, opened.folder)
+    )
+    error = (packed - theirs).square().mean().sqrt() / theirs.std()
+    assert error <= 0.02
+    assert linear == "q8_0" or error <= 0.2 * (plain - theirs).square().mean().sqrt() / theirs.std()
