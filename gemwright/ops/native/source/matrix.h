@@ -41,6 +41,9 @@ struct Rows {
 
 namespace {
 
+// How many bytes ahead a matrix is asked for. With one row the processor foresees the stream by itself; with several, the
+// work between two loads hides it from there, and eight rows at 8 bits were 40% slower without this.
+constexpr int64_t AHEAD = 8192;
 constexpr int64_t GROUP = 32, TILE = 16, UNIT = 32;
 
 // Rows whose accumulators stay in registers, beside TILES_AT_ONCE tiles of bfloat16.
@@ -93,6 +96,8 @@ inline void tile_integer(
     f32x16 total[R] = {};
     for (int64_t g = 0; g < groups; g++) {
         const uint8_t *group = codes + TILE * GROUP * BITS / 8 * g;
+        if constexpr (R > 1)
+            for (int line = 0; line < BITS; line++) __builtin_prefetch(group + AHEAD + 64 * line, 0, 1);
         f32x16 scale;
         if constexpr (GROUPED) scale = load_half(scales + 32 * g);
         constexpr int TOGETHER = R % 6 == 0 ? 6 : R % 4 ? R : 4;  // sums that run side by side hide each other's latency
@@ -127,6 +132,8 @@ template <int R> inline void tiles_bf16(const uint8_t *tile, int64_t pairs, cons
     f32x16 total[R * TILES_AT_ONCE] = {};
     for (int64_t p = 0; p < pairs; p++) {
         u32x16 w[TILES_AT_ONCE];
+        if constexpr (R > 1)
+            for (int t = 0; t < TILES_AT_ONCE; t++) __builtin_prefetch(tile + 64 * (t * pairs + p) + AHEAD, 0, 1);
 #pragma GCC unroll 2
         for (int t = 0; t < TILES_AT_ONCE; t++) w[t] = load<u32x16>(tile + 64 * (t * pairs + p));
 #pragma GCC unroll 12
