@@ -134,15 +134,22 @@ inline void find_rows(
     }
 }
 
-// Keys as tiles of 16 for a product over the head's channels: [4, K / 2, 16] words.
-inline void pack_keys(const Chunk &keys, int64_t head_dim, uint32_t *out) {
+// Keys as tiles of 16 for a product over the head's channels: [4, K / 2, 16] words. `ahead` rows on, the next chunk is
+// asked for: sixteen rows at once are more streams than processors follow by themselves.
+inline void pack_keys(const Chunk &keys, int64_t head_dim, int64_t ahead, uint32_t *out) {
     for (int64_t tile = 0; tile < CHUNK / 16; tile++)
         for (int64_t pair = 0; pair < head_dim / 2; pair += 16) {
             u32x16 block[16];
             const int64_t left = head_dim / 2 - pair;
             for (int i = 0; i < 16; i++) {
-                block[i] = u32x16{};
-                std::memcpy((void *)&block[i], keys.rows[16 * tile + i] + 2 * pair, left < 16 ? 4 * left : 64);
+                const uint16_t *from = keys.rows[16 * tile + i] + 2 * pair;
+                __builtin_prefetch(from + ahead, 0, 1);
+                if (left >= 16) {
+                    block[i] = load<u32x16>(from);
+                } else {
+                    block[i] = u32x16{};
+                    std::memcpy((void *)&block[i], from, 4 * left);
+                }
             }
             transpose(block);
             for (int i = 0; i < (left < 16 ? left : 16); i++) store(out + (tile * head_dim / 2 + pair + i) * 16, block[i]);
@@ -150,12 +157,13 @@ inline void pack_keys(const Chunk &keys, int64_t head_dim, uint32_t *out) {
 }
 
 // Values as tiles of 16 channels for a product over keys: [K / 16, 32, 16] words.
-inline void pack_values(const Chunk &values, int64_t head_dim, uint32_t *out) {
-    for (int64_t tile = 0; tile < head_dim / 16; tile++)
-        for (int64_t pair = 0; pair < CHUNK / 2; pair++) {
-            const u16x16 a = load<u16x16>(values.rows[2 * pair] + 16 * tile), b = load<u16x16>(values.rows[2 * pair + 1] + 16 * tile);
-            store(out + (tile * CHUNK / 2 + pair) * 16,
-                  to_words(a) | to_words(b) << 16);
+inline void pack_values(const Chunk &values, int64_t head_dim, int64_t ahead, uint32_t *out) {
+    for (int64_t pair = 0; pair < CHUNK / 2; pair++)
+        for (int64_t tile = 0; tile < head_dim / 16; tile++) {
+            const uint16_t *first = values.rows[2 * pair] + 16 * tile, *second = values.rows[2 * pair + 1] + 16 * tile;
+            if (tile % 2 == 0) __builtin_prefetch(first + ahead, 0, 1), __builtin_prefetch(second + ahead, 0, 1);
+            const u16x16 a = load<u16x16>(first), b = load<u16x16>(second);
+            store(out + (tile * CHUNK / 2 + pair) * 16, to_words(a) | to_words(b) << 16);
         }
 }
 
@@ -198,12 +206,13 @@ inline void one_span(const Attend &a, const Task &task, int64_t span, const Room
     const int64_t group = a.heads / a.kv_heads, rows = (task.end - task.begin) * group, width = a.head_dim;
     const int64_t last = s.past + task.end - 1;
     const int64_t lowest = a.window ? s.past + task.begin - a.window + 1 : 0;
+    const int64_t ahead = CHUNK * a.kv_heads * width;
     clear(part, rows, width);
     for (int64_t start = span * SPAN; start < (span + 1) * SPAN && start <= last; start += CHUNK) {
         if (start + CHUNK <= lowest) continue;
         Chunk keys, values;
         find_rows(a, s, task.head, start, room.zeros, room.wide, &keys, &values);
-        pack_keys(keys, width, room.keys);
+        pack_keys(keys, width, ahead, room.keys);
         by_rows(0, rows, [&](auto size, int64_t r) {
             constexpr int R = decltype(size)::value;
             for (int64_t t = 0; t < CHUNK / 16; t += TILES_AT_ONCE)
@@ -242,7 +251,7 @@ inline void one_span(const Attend &a, const Task &task, int64_t span, const Room
             }
             part.total[r] += sum(total);
         }
-        pack_values(values, width, room.values);
+        pack_values(values, width, ahead, room.values);
         by_rows(0, rows, [&](auto size, int64_t r) {
             constexpr int R = decltype(size)::value;
             int64_t t = 0;
