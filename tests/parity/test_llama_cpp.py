@@ -22,6 +22,8 @@ import torch
 from pairs import TOLERANCE, difference
 from torch import Tensor
 
+from gemwright.evals import sample
+from gemwright.lm import load
 from gemwright.loading import companions, load_model, open_checkpoint
 from gemwright.weights import hub
 from gemwright.weights.gguf.tokenizer import vocabulary_of
@@ -105,3 +107,29 @@ def test_packed_weights_are_read_as_we_read_them(linear: str, tmp_path: Path) ->
     error = (packed - theirs).square().mean().sqrt() / theirs.std()
     assert error <= 0.02
     assert linear == "q8_0" or error <= 0.2 * (plain - theirs).square().mean().sqrt() / theirs.std()
+
+
+def _divergence(exact: Tensor, rounded: Tensor) -> float:
+    """Mean KL(exact || rounded) over the rows, in nats."""
+    one, two = exact.double().log_softmax(1), rounded.double().log_softmax(1)
+    return float((one.exp() * (one - two)).sum(1).mean())
+
+
+@pytest.mark.parametrize("linear", ["q8_0", "q4_0"])
+def test_rounding_costs_us_no_more_than_twice_what_it_costs_llama_cpp(linear: str, tmp_path: Path) -> None:
+    opened, vocabulary = open_checkpoint(hub.resolve(None)), vocabulary_of(hub.resolve(None))
+    texts = load(None).tokenizer.encode(sample.docstrings(), bos=True)[:960]  # type: ignore[union-attr]
+    parts = [texts[start : start + 240] for start in range(0, 960, 240)]
+    found: dict[str, list[Tensor]] = {}
+    for kind in ("f32", linear):
+        path = tmp_path / f"{kind}.gguf"
+        write_gguf(path, opened.spec, opened.source, opened.names, vocabulary=vocabulary, linear=kind)
+        lm = load(path, dtype="float32" if kind == "f32" else "auto")
+        found[f"ours {kind}"] = [lm.logits(part) for part in parts]
+        found[f"theirs {kind}"] = [torch.tensor(asked(path, {"ids": part})["logits"]) for part in parts]
+    cost = {
+        who: _divergence(torch.cat(found[f"{who} f32"]), torch.cat(found[f"{who} {linear}"]))
+        for who in ("ours", "theirs")
+    }
+    print(f"{linear}: {cost}")
+    assert 0 < cost["ours"] <= 2 * cost["theirs"]
