@@ -225,7 +225,12 @@ class Step:
     def read(self, layer: int) -> tuple[Float[Tensor, "D R"], Float[Tensor, "D T R"], Int64[Tensor, " D"]]:
         """A recurrent layer's states `[D, R]`, last convolution inputs `[D, T - 1, R]`, and first rows int64 `[D]`."""
         step, row = self.where[layer]
-        return *step.read(row), step.starts
+        return *step.read(row), step.bounds[:-1]
+
+    def bounds(self, layer: int) -> tuple[Int64[Tensor, " E"], Int64[Tensor, " D"]]:
+        """A recurrent layer's first rows and their end, int64 `[D + 1]`, and int64 `[D]`: 1 where a sequence begins."""
+        step, _ = self.where[layer]
+        return step.bounds, step.fresh
 
     def write(self, layer: int, states: Float[Tensor, "N R"], inputs: Float[Tensor, "N R"]) -> None:
         """Remember a recurrent layer's new states and convolution inputs, `[N, R]` each."""

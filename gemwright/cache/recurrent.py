@@ -37,6 +37,9 @@ class RecurrentStore(Slots):
         state = torch.promote_types(dtype, torch.float32)
         self.states = torch.empty(len(layers), slots, slack + 2, width, dtype=state, device=device)
         self.inputs = torch.empty(len(layers), slots, taps + slack + 1, width, dtype=dtype, device=device)
+        # Each layer's rows, slot after slot.
+        self.state_rows = list(self.states.flatten(1, 2))
+        self.input_rows = list(self.inputs.flatten(1, 2))
         super().__init__({"states": self.states, "inputs": self.inputs}, slots)
 
     def prepare(self, places: list[list[int]], plan: Plan) -> RecurrentStep:
@@ -44,54 +47,60 @@ class RecurrentStore(Slots):
         device = self.states.device
         slots = torch.tensor([self.own(place) for place in places])
         past = torch.tensor(plan.past)
+        kept, held = self.states.shape[2], self.inputs.shape[2]
         tail = past[:, None] + torch.arange(-self.taps, 0)
         return RecurrentStep(
             store=self,
-            slots=slots.to(device),
-            starts=torch.tensor(plan.starts[:-1]).to(device),
-            state_rows=((past - 1) % self.states.shape[2]).to(device),
-            tail_rows=(tail % self.inputs.shape[2]).to(device),
-            unborn=(past == 0)[:, None].to(device),
-            missing=(tail < 0)[:, :, None].to(device),
-            states=self._targets(slots, plan, self.states.shape[2]),
-            inputs=self._targets(slots, plan, self.inputs.shape[2]),
+            bounds=torch.tensor(plan.starts).to(device),
+            fresh=torch.tensor([int(before == 0) for before in plan.past]).to(device),
+            state=(slots * kept + (past - 1) % kept).to(device),
+            tail=(slots[:, None] * held + tail % held).to(device),
+            unborn=(past == 0)[:, None].to(device) if min(plan.past) == 0 else None,
+            missing=(tail < 0)[:, :, None].to(device) if min(plan.past) < self.taps else None,
+            states=self._targets(slots, plan, kept),
+            inputs=self._targets(slots, plan, held),
         )
 
-    def _targets(self, slots: Tensor, plan: Plan, rows: int) -> tuple[Tensor, Tensor, Tensor]:
-        """For the last tokens of each sequence, as many as the ring holds: flat row, slot, row of the ring."""
-        flat, slot, ring = [], [], []
+    def _targets(self, slots: Tensor, plan: Plan, rows: int) -> tuple[Tensor | None, Tensor]:
+        """For the last tokens of each sequence, as many as the ring holds: their rows of the step (None: all of them,
+        in order), and their rows of the store."""
+        flat, place = [], []
         for index, (start, past, length) in enumerate(zip(plan.starts, plan.past, plan.lengths, strict=False)):
             last = torch.arange(max(0, length - rows), length)
             flat.append(start + last)
-            slot.append(slots[index].expand(len(last)))
-            ring.append((past + last) % rows)
+            place.append(slots[index] * rows + (past + last) % rows)
         device = self.states.device
-        return torch.cat(flat).to(device), torch.cat(slot).to(device), torch.cat(ring).to(device)
+        every = max(plan.lengths) <= rows
+        return None if every else torch.cat(flat).to(device), torch.cat(place).to(device)
 
 
 @dataclass(kw_only=True)
 class RecurrentStep:
-    """One step's index tensors; `starts` int64 `[D]` is each sequence's first row in the flat tokens."""
+    """One step's index tensors. `bounds` int64 `[D + 1]`: each sequence's first row in the flat tokens, and their end;
+    `fresh` int64 `[D]`: 1 where a sequence begins. `unborn` and `missing`: what lies before a start; None: nothing."""
 
     store: RecurrentStore
-    slots: Tensor
-    starts: Tensor
-    state_rows: Tensor
-    tail_rows: Tensor
-    unborn: Tensor
-    missing: Tensor
-    states: tuple[Tensor, Tensor, Tensor]
-    inputs: tuple[Tensor, Tensor, Tensor]
+    bounds: Tensor
+    fresh: Tensor
+    state: Tensor
+    tail: Tensor
+    unborn: Tensor | None
+    missing: Tensor | None
+    states: tuple[Tensor | None, Tensor]
+    inputs: tuple[Tensor | None, Tensor]
 
     def read(self, row: int) -> tuple[Tensor, Tensor]:
         """The `row`-th layer's states `[D, R]` and last convolution inputs `[D, taps, R]`, 0 before the start."""
-        state = self.store.states[row][self.slots, self.state_rows].masked_fill(self.unborn, 0.0)
-        tail = self.store.inputs[row][self.slots[:, None], self.tail_rows].masked_fill(self.missing, 0.0)
-        return state, tail
+        state = self.store.state_rows[row].index_select(0, self.state)
+        tail = self.store.input_rows[row].index_select(0, self.tail.flatten()).view(*self.tail.shape, -1)
+        if self.unborn is not None:
+            state = state.masked_fill(self.unborn, 0.0)
+        return state, tail if self.missing is None else tail.masked_fill(self.missing, 0.0)
 
     def write(self, row: int, states: Tensor, inputs: Tensor) -> None:
         """Remember the `row`-th layer's new states and convolution inputs, `[N, R]` each."""
-        flat, slot, ring = self.states
-        self.store.states[row][slot, ring] = states[flat]
-        flat, slot, ring = self.inputs
-        self.store.inputs[row][slot, ring] = inputs[flat].to(self.store.inputs.dtype)
+        for store, (flat, place), new in (
+            (self.store.state_rows[row], self.states, states),
+            (self.store.input_rows[row], self.inputs, inputs),
+        ):
+            store.index_copy_(0, place, (new if flat is None else new[flat]).to(store.dtype))

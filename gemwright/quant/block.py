@@ -203,10 +203,10 @@ class NativeRecurrentBlock(nn.Module):
         if memory is None:
             state = torch.zeros(documents, width)
             tail = torch.zeros(documents, self._mixer.conv - 1, width, dtype=torch.bfloat16)
+            starts, fresh = torch.tensor(span.plan.starts), torch.ones(documents, dtype=torch.int64)
         else:
             state, tail, _ = memory.read(layer)
-        starts = torch.tensor(span.plan.starts, dtype=torch.int64)
-        fresh = torch.tensor([past == 0 for past in span.plan.past], dtype=torch.int64)
+            starts, fresh = memory.bounds(layer)
         size = calls.rows_bytes(rows, self._out.width, *self._forms)
         size += 5 * calls.floats_bytes(rows * width) + calls.rows_bytes(rows, width, "bf16")
         states, mixed, inputs = calls.recurrent_in(

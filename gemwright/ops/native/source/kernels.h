@@ -254,9 +254,14 @@ void gw_lookup(const Matrix *m, int64_t n, const int64_t *ids, float scale, floa
 void gw_pack(const Matrix *m, int64_t begin, int64_t end, const uint8_t *source, int64_t bytes, int64_t threads) {
     // A tile is one thread's: its rows share bytes.
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 4)
-    for (int64_t tile = begin / TILE; tile < (end + TILE - 1) / TILE; tile++)
+    for (int64_t tile = begin / TILE; tile < (end + TILE - 1) / TILE; tile++) {
+        if (packs_tiles(*m) && tile * TILE >= begin && (tile + 1) * TILE <= end) {
+            pack_tile(*m, tile, source + (tile * TILE - begin) * bytes, bytes);
+            continue;
+        }
         for (int64_t row = tile * TILE < begin ? begin : tile * TILE; row < end && row < (tile + 1) * TILE; row++)
             pack_row(*m, row, source + (row - begin) * bytes);
+    }
 }
 
 void gw_unpack(const Matrix *m, int64_t begin, int64_t end, float *out) {

@@ -52,6 +52,36 @@ inline void pack_row(const Matrix &m, int64_t output, const uint8_t *source) {
     }
 }
 
+// Sixteen rows at once, which is what fills a tile: in every form but INT4 a tile holds the words of its rows turned, word
+// after word. `next` is how far apart the rows lie.
+inline bool packs_tiles(const Matrix &m) { return m.format != INT4; }
+
+inline void pack_tile(const Matrix &m, int64_t tile, const uint8_t *source, int64_t next) {
+    const int64_t groups = m.columns / GROUP;
+    const int64_t head = is_grouped(m) ? 2 : 0;                                       // bytes of a block before its codes
+    const int64_t each = m.format == Q4_0 ? 16 : m.format == BF16 ? 64 : 32;          // bytes of a group's codes
+    const int64_t together = 64 / each;                                               // groups that make 16 words
+    uint8_t *out = (uint8_t *)m.data + tile * tile_bytes(m);
+    for (int64_t g = 0; g < groups; g += together) {
+        const int64_t count = groups - g < together ? groups - g : together;
+        u32x16 block[16];
+        for (int row = 0; row < 16; row++) {
+            uint8_t words[64] = {};
+            for (int64_t i = 0; i < count; i++)
+                std::memcpy(words + i * each, source + row * next + (g + i) * (each + head) + head, each);
+            block[row] = load<u32x16>(words);
+        }
+        transpose(block);
+        for (int64_t w = 0; w < count * each / 4; w++) {
+            const u32x16 turned = m.format == Q8_0 || m.format == INT8 ? block[w] ^ 0x80808080u : block[w];
+            store(out + 64 * (g * each / 4 + w), turned);
+        }
+    }
+    for (int64_t g = 0; g < groups && is_grouped(m); g++)
+        for (int64_t row = 0; row < 16; row++)
+            std::memcpy(scale_place(m, tile * TILE + row, g), source + row * next + g * (each + head), 2);
+}
+
 inline void unpack_row(const Matrix &m, int64_t output, float scale, float *out) {
     const int64_t tile = output / TILE, lane = output % TILE;
     if (m.format == BF16) {

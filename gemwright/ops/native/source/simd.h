@@ -195,7 +195,7 @@ GW_INLINE u32x16 splat_once(uint32_t x) {
     GW_INLINE Wide<T, N> operator op(Wide<T, N> a, S b) { return a op splat_to<Wide<T, N>>((T)b); }             \
     template <class T, int N, class S, class = std::enable_if_t<std::is_arithmetic<S>::value>>                  \
     GW_INLINE Wide<T, N> operator op(S a, Wide<T, N> b) { return splat_to<Wide<T, N>>((T)a) op b; }
-GW_OPERATOR(+) GW_OPERATOR(-) GW_OPERATOR(*) GW_OPERATOR(/) GW_OPERATOR(&) GW_OPERATOR(|)
+GW_OPERATOR(+) GW_OPERATOR(-) GW_OPERATOR(*) GW_OPERATOR(/) GW_OPERATOR(&) GW_OPERATOR(|) GW_OPERATOR(^)
 #undef GW_OPERATOR
 
 #define GW_SHIFT(op)                                                                                            \
@@ -573,5 +573,30 @@ inline f32x16 gelu(f32x16 x) {
 }
 
 inline float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
+
+// The 16 x 16 words of 16 rows, turned: word i of row j becomes word j of row i.
+inline void transpose(u32x16 *x) {
+#if !GW_AVX512
+    for (int i = 0; i < 16; i += 4)
+        for (int j = i; j < 16; j += 4) swap_turned((uint32_t *)x + 16 * i + j, (uint32_t *)x + 16 * j + i);
+#else
+#define GW_STEP(distance, low, high)                          \
+    for (int i = 0; i < 16; i++)                              \
+        if (!(i & distance)) {                                \
+            const u32x16 a = x[i], b = x[i + distance];       \
+            x[i] = __builtin_shuffle(a, b, (u32x16)low);      \
+            x[i + distance] = __builtin_shuffle(a, b, (u32x16)high); \
+        }
+    GW_STEP(8, (u32x16{0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23}),
+            (u32x16{8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31}))
+    GW_STEP(4, (u32x16{0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27}),
+            (u32x16{4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31}))
+    GW_STEP(2, (u32x16{0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29}),
+            (u32x16{2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31}))
+    GW_STEP(1, (u32x16{0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30}),
+            (u32x16{1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31}))
+#undef GW_STEP
+#endif
+}
 
 }  // namespace
