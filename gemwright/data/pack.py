@@ -98,7 +98,9 @@ class Packer:
             yield self._batch(packed[first : first + rows])
 
     def _order(self, epoch: int) -> list[list[int]]:
-        generator = numpy.random.Generator(numpy.random.Philox(key=[self._seed & (2**64 - 1), epoch]))
+        # As uint64: a list with a number above 2^63 would become floats, and seeds would share their order.
+        key = numpy.array([self._seed & (2**64 - 1), epoch], dtype=numpy.uint64)
+        generator = numpy.random.Generator(numpy.random.Philox(key=key))
         return _fill(generator.permutation(len(self._pieces)).tolist(), self._pieces[:, 1].tolist(), self._row)
 
     def _batch(self, rows: Sequence[Sequence[int]]) -> Batch:
