@@ -1,0 +1,93 @@
+"""A folder of items for training and for testing, with the audit that nothing lies on both sides."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gemwright.errors import UserError
+from gemwright.tasks.item import Item
+from gemwright.tasks.skills import SKILLS
+from gemwright.tasks.split import SHARE, Audit, Side, mixed
+
+EVENLY: Mapping[str, float] = {skill.SKILL: 1.0 for skill in SKILLS}
+
+
+def write(
+    folder: str | os.PathLike[str],
+    *,
+    seed: int = 0,
+    train: int,
+    test: int,
+    mix: Mapping[str, float] = EVENLY,
+    share: float = SHARE,
+) -> dict[str, Any]:
+    """Writes `train.jsonl`, `test.jsonl` and `audit.json` into `folder` and returns the audit.
+
+    `train` and `test` count items, `mix` weighs skills ("arithmetic") and tasks ("arithmetic/add3"). A line is an
+    item's record (`Item.to_json`), and chat data at once. The same arguments give the same bytes. Items are written
+    as they are drawn; a file appears under its name when it is whole, the audit last.
+
+    Raises:
+        UserError: the folder cannot be written.
+        ValueError: the mixture is none, or a skill has no more different items.
+    """
+    target = Path(folder)
+    audit = Audit()
+    files: dict[str, str] = {}
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "audit.json").unlink(missing_ok=True)  # it would speak of other files from here on
+        sides: tuple[tuple[Side, int], ...] = (("train", train), ("test", test))
+        for side, count in sides:
+            drawn = mixed(mix, side, seed=seed, count=count, share=share)
+            files[f"{side}.jsonl"] = _lines(target / f"{side}.jsonl", _counted(audit, side, drawn))
+        report = {"seed": seed, "share": share, "mix": dict(mix), "sha256": files, **audit.report()}
+        _whole(target / "audit.json", json.dumps(report, indent=2).encode() + b"\n")
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror}", hint="choose another folder") from error
+    assert not any(audit.overlaps.values()), "an item's key does not decide its prompt"
+    return report
+
+
+def read(path: str | os.PathLike[str]) -> Iterator[Item]:
+    """The items of a file that `write` made, one at a time. Raises `UserError` that names a line that is no item."""
+    try:
+        with open(path, encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    yield Item.from_json(json.loads(line))
+                except ValueError as error:
+                    hint = "give a file of items, as train.jsonl and test.jsonl are"
+                    raise UserError(f"{path}, line {number}: {error}", hint=hint) from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}", hint="check the path") from error
+
+
+def _counted(audit: Audit, side: Side, drawn: Iterator[Item]) -> Iterator[Item]:
+    for item in drawn:
+        audit.add(side, item)
+        yield item
+
+
+def _lines(path: Path, drawn: Iterator[Item]) -> str:
+    """Writes a line per item and gives the sha256 of the file."""
+    digest = hashlib.sha256()
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        for item in drawn:
+            line = json.dumps(item.to_json(), ensure_ascii=False).encode() + b"\n"
+            digest.update(line)
+            file.write(line)
+    os.replace(partial, path)
+    return digest.hexdigest()
+
+
+def _whole(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
