@@ -11,14 +11,24 @@ from gemwright.ops.span import Span, Tensors, Tokens
 
 
 @dataclass(frozen=True, kw_only=True)
+class Row:
+    """A packed row inside a batch: its `serial` number in the whole stream of the run, from 0 and across epochs, and
+    how many `tokens` of the batch are its own, filler included."""
+
+    serial: int
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """`ids`, `targets`: int64 `[N]`; `weight`: float32 `[N]`, 0 where nothing is learnt; `span`: which tokens
-    make a document."""
+    make a document; `rows`: which make a packed row, in order."""
 
     ids: Tensor
     targets: Tensor
     weight: Tensor
     span: Span
+    rows: tuple[Row, ...]
 
     @property
     def tokens(self) -> int:
@@ -44,4 +54,5 @@ class Batch:
             targets=self.targets.to(device),
             weight=self.weight.to(device),
             span=Span(plan=self.span.plan, tensors=moved),
+            rows=self.rows,
         )

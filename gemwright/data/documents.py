@@ -1,4 +1,4 @@
-"""Texts as a stream of documents: plain files, folders of them, JSON Lines. Nothing is held whole in memory."""
+"""Texts and conversations as a stream: plain files, JSON Lines, Parquet, folders of them. Nothing is held whole."""
 
 from __future__ import annotations
 
@@ -7,15 +7,23 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
+from gemwright.data.records import Malformed, json_lines, parquet_rows, unreadable
+from gemwright.data.report import Report
 from gemwright.errors import UserError
 from gemwright.paths import probe
+from gemwright.text.turns import ROLES, Message, Role, check_messages
 
 PART = 1 << 20  # characters of a plain file that make one document; a longer file comes in several
 JSON_LINES = (".jsonl", ".ndjson")
+PARQUET = (".parquet",)
 PLAIN = (".txt", ".text", ".md", ".rst", ".py")
+_READ = PLAIN + JSON_LINES + PARQUET
 PYTHON = "python"  # the source that every Python carries
+MESSAGES = "messages"  # the field that makes a record a conversation
+
+Bad = Literal["stop", "skip"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,24 +35,56 @@ class Document:
     text: str
 
 
-def read(sources: Sequence[str | Path], *, field: str = "text") -> Iterator[Document]:
-    """The documents of `sources`, in order.
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """Messages whose roles alternate as they should. `name` says where they came from; conversations that share
+    `key`, which is all that is said to the model, are never parted by a split, whatever it answers."""
 
-    A source is a plain text file, a `.jsonl` file (an object per line, its text under `field`), a folder (its text
-    and `.jsonl` files at any depth, sorted by path, hidden ones left out), or the word `python`, the text that the
-    running Python carries. Raises `UserError` that names the file, and the line, that cannot be read.
+    name: str
+    key: str
+    messages: tuple[Message, ...]
+
+    @property
+    def text(self) -> str:
+        """All that is said, a line break between messages."""
+        return "\n".join(message.text for message in self.messages)
+
+
+def read(
+    sources: Sequence[str | Path], *, field: str = "text", bad: Bad = "stop", report: Report | None = None
+) -> Iterator[Document | Conversation]:
+    """The documents and conversations of `sources`, in order.
+
+    A source is a plain text file, a `.jsonl` file (an object per line), a `.parquet` file, a folder (such files at any
+    depth, sorted by path, hidden ones left out), or the word `python`, the text that the running Python carries. A
+    record with `messages`, a list of objects with `role` and `content` (or `text`), is a conversation; another one's
+    text stands under `field`.
+
+    What is empty is dropped. What is malformed (no JSON, no text, not UTF-8, roles that do not alternate) raises
+    `UserError` with file and line, or, where `bad` is "skip", is dropped; of a damaged Parquet file that is all from
+    the damage on, of a plain file that is not UTF-8 the file. `report` counts what is kept and what is dropped. A file
+    that is not there or cannot be read raises `UserError` in any case.
     """
+    reader = _Reader(field, bad, Report() if report is None else report)
     for source in sources:
         if str(source) == PYTHON:
             from gemwright.data import python_text
 
-            yield from python_text.documents()
-            continue
-        for path, name in _files(probe(source)):
-            yield from (_lines(path, name, field) if path.suffix.lower() in JSON_LINES else _parts(path, name))
+            entries: Iterator[Document | Conversation] = python_text.documents()
+        else:
+            entries = (entry for path, name in _files(probe(source)) for entry in reader.file(path, name))
+        for entry in entries:
+            reader.kept(entry)
+            yield entry
 
 
-def held_out(document: Document, share: float) -> bool:
+def size(entry: Document | Conversation) -> int:
+    """Bytes of its texts in UTF-8."""
+    texts = [entry.text] if isinstance(entry, Document) else [message.text for message in entry.messages]
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+
+
+def held_out(document: Document | Conversation, share: float) -> bool:
     """Does the document belong to the held-out `share` (0 to 1)? Decided by a hash of its key alone, so adding or
     reordering other documents moves nothing."""
     digest = hashlib.sha256(document.key.encode("utf-8", "surrogatepass")).digest()
@@ -52,14 +92,22 @@ def held_out(document: Document, share: float) -> bool:
 
 
 class Digest:
-    """sha256 over the names and texts of documents, in order, each with its length before it."""
+    """sha256 over the names and texts of documents, in order, each with its length before it; a conversation's
+    messages, with their roles, follow a mark and their number."""
 
     def __init__(self) -> None:
         self._whole = hashlib.sha256()
 
-    def add(self, document: Document) -> None:
+    def add(self, document: Document | Conversation) -> None:
         """One document more."""
-        for text in (document.name, document.text):
+        if isinstance(document, Document):
+            texts = [document.name, document.text]
+        else:
+            # No text is 2^64 - 1 bytes long: what follows the mark cannot be read as documents.
+            self._whole.update(b"\xff" * 8 + len(document.messages).to_bytes(8, "big"))
+            said = [part for message in document.messages for part in (message.role, message.text)]
+            texts = [document.name, *said]
+        for text in texts:
             data = text.encode("utf-8", "surrogatepass")
             self._whole.update(len(data).to_bytes(8, "big") + data)
 
@@ -67,6 +115,72 @@ class Digest:
     def hex(self) -> str:
         """Of the documents so far."""
         return self._whole.hexdigest()
+
+
+class _Reader:
+    """One reading: what to look for, what to do with what is malformed, and the report of it."""
+
+    def __init__(self, field: str, bad: Bad, report: Report) -> None:
+        self._field, self._bad, self._report = field, bad, report
+
+    def kept(self, entry: Document | Conversation) -> None:
+        if isinstance(entry, Document):
+            self._report.documents += 1
+        else:
+            self._report.conversations += 1
+        self._report.bytes += size(entry)
+
+    def file(self, path: Path, name: str) -> Iterator[Document | Conversation]:
+        kind = path.suffix.lower()
+        return self._parts(path, name) if kind not in JSON_LINES + PARQUET else self._records(path, name, kind)
+
+    def _malformed(self, name: str, where: str, error: Malformed) -> None:
+        self._report.drop(error.reason, name)
+        if self._bad == "stop":
+            raise UserError(f"{where}: {error.message}", hint=error.hint) from error
+
+    def _records(self, path: Path, name: str, kind: str) -> Iterator[Document | Conversation]:
+        table = kind in PARQUET
+        rows = parquet_rows(path, (self._field, MESSAGES)) if table else json_lines(path)
+        for number, row in rows:
+            called = f"{name}#{number}" if number else name
+            where = f"{path}, {'row' if table else 'line'} {number}" if number else str(path)
+            try:
+                if isinstance(row, Malformed):
+                    raise row
+                entry = _entry(row, called, self._field)
+            except Malformed as error:
+                self._malformed(called, where, error)
+                continue
+            if entry is None:
+                self._report.drop("empty", called)
+            else:
+                yield entry
+
+    def _parts(self, path: Path, name: str) -> Iterator[Document]:
+        """A plain file: one document or, where it is longer than `PART`, several, cut at line ends where it can be."""
+        try:
+            if self._bad == "skip":
+                _check_text(path)
+            yield from self._cut(path, name)
+        except Malformed as error:
+            self._malformed(name, str(path), error)
+
+    def _cut(self, path: Path, name: str) -> Iterator[Document]:
+        with _open(path) as file:
+            number, rest = 0, ""
+            while True:
+                text = rest + _characters(file, path, PART - len(rest))
+                if number == 0 and len(text) < PART and not text.strip():
+                    self._report.drop("empty", name)
+                    return
+                if not text:
+                    return
+                cut = (text.rfind("\n") + 1 or len(text)) if len(text) == PART else len(text)
+                text, rest = text[:cut], text[cut:]
+                number += 1
+                # The parts of a file share a key: what was one text stays on one side of a split.
+                yield Document(name=name if number == 1 else f"{name}#{number}", key=name, text=text)
 
 
 def _files(source: Path) -> Iterator[tuple[Path, str]]:
@@ -78,69 +192,71 @@ def _files(source: Path) -> Iterator[tuple[Path, str]]:
     found = False
     for path in sorted(source.rglob("*")):
         name = path.relative_to(source)
-        if path.suffix.lower() not in PLAIN + JSON_LINES or any(part.startswith(".") for part in name.parts):
+        if path.suffix.lower() not in _READ or any(part.startswith(".") for part in name.parts):
             continue
         if path.is_file():
             found = True
             yield path, str(name)
     if not found:
-        raise UserError(f"{source} holds no text", hint=f"files that end in {', '.join(PLAIN + JSON_LINES)} are read")
+        raise UserError(f"{source} holds no text", hint=f"files that end in {', '.join(_READ)} are read")
 
 
 def _open(path: Path) -> TextIO:
     try:
         return path.open(encoding="utf-8", newline="\n")
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}", hint="check the path and its permissions") from error
+        raise unreadable(path, error) from error
 
 
-def _parts(path: Path, name: str) -> Iterator[Document]:
-    """A plain file: one document, or, where it is longer than `PART`, several, cut at line ends where it has any."""
-    with _open(path) as file:
-        number, rest = 0, ""
-        while True:
-            try:
-                piece = file.read(PART - len(rest))
-            except (UnicodeDecodeError, OSError) as error:
-                raise _unreadable(path, error) from error
-            text = rest + piece
-            if not text:
-                return
-            cut = (text.rfind("\n") + 1 or len(text)) if len(text) == PART else len(text)
-            text, rest = text[:cut], text[cut:]
-            number += 1
-            # The parts of a file share a key: what was one text stays on one side of a split.
-            yield Document(name=name if number == 1 else f"{name}#{number}", key=name, text=text)
-
-
-def _lines(path: Path, name: str, field: str) -> Iterator[Document]:
-    with _open(path) as file:
-        number = 0
-        while True:
-            number += 1
-            try:
-                line = file.readline()
-            except (UnicodeDecodeError, OSError) as error:
-                raise _unreadable(path, error) from error
-            if not line:
-                return
-            if line.strip():
-                text = _text_of(line, f"{path}, line {number}", field)
-                yield Document(name=f"{name}#{number}", key=text, text=text)
-
-
-def _text_of(line: str, where: str, field: str) -> str:
+def _characters(file: TextIO, path: Path, count: int) -> str:
     try:
-        record: Any = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not JSON ({error})", hint="a .jsonl file holds one JSON object per line") from error
-    if not isinstance(record, dict) or not isinstance(record.get(field), str):
-        found = f"it has {', '.join(map(repr, record))}" if isinstance(record, dict) else "it is no object"
-        raise UserError(f"{where}: no text under {field!r}", hint=found)
-    return record[field]
+        return file.read(count)
+    except UnicodeDecodeError as error:
+        hint = "convert it to UTF-8, or leave it out"
+        raise Malformed("not UTF-8", f"not UTF-8 text: {error.reason}", hint) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: UnicodeDecodeError | OSError) -> UserError:
-    if isinstance(error, OSError):
-        return UserError(f"cannot read {path}: {error.strerror}", hint="check the file")
-    return UserError(f"{path} is not UTF-8 text: {error.reason}", hint="convert it to UTF-8, or leave it out")
+def _check_text(path: Path) -> None:
+    """Raises `Malformed` where the file is not UTF-8 to its end: a file that is skipped is not given in part."""
+    with _open(path) as file:
+        while _characters(file, path, PART):
+            pass
+
+
+def _entry(record: Any, name: str, field: str) -> Document | Conversation | None:
+    """A record as what it holds, None where that is nothing. Raises `Malformed`."""
+    if not isinstance(record, dict):
+        raise Malformed("broken", "no text in what is no object", f'write {{"{field}": "…"}}')
+    if field != MESSAGES and record.get(MESSAGES) is not None:
+        return _conversation(record[MESSAGES], name)
+    text = record.get(field)
+    if not isinstance(text, str):
+        raise Malformed("no text", f"no text under {field!r}", f"it has {', '.join(map(repr, record)) or 'no field'}")
+    return Document(name=name, key=text, text=text) if text.strip() else None
+
+
+def _conversation(said: Any, name: str) -> Conversation | None:
+    if not isinstance(said, list):
+        raise Malformed("broken", f"{MESSAGES!r} is no list", 'write [{"role": "user", "content": "…"}, …]')
+    messages = tuple(_message(index, one) for index, one in enumerate(said))
+    if not any(message.text.strip() for message in messages):
+        return None
+    try:
+        roles = check_messages(messages)
+    except UserError as error:
+        raise Malformed("roles", error.message, error.hint) from error
+    asked = [message.text for message, role in zip(messages, roles, strict=True) if role is not Role.MODEL]
+    return Conversation(name=name, key=json.dumps(asked), messages=messages)
+
+
+def _message(index: int, one: Any) -> Message:
+    if not isinstance(one, dict):
+        raise Malformed("broken", f"message {index} is no object", 'write {"role": "user", "content": "…"}')
+    role, text = one.get("role"), one.get("content", one.get("text"))
+    if not isinstance(role, str):
+        raise Malformed("roles", f"message {index} has no role", f"use one of {', '.join(ROLES)}")
+    if not isinstance(text, str):
+        raise Malformed("no text", f"message {index} has no text under 'content'", "every message is a plain text")
+    return Message(role, text)

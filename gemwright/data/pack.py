@@ -2,22 +2,24 @@
 
 A document is predicted token by token, its end piece included: the inputs are the begin piece and all tokens but the
 last. One that is longer than a row is split into pieces; each piece is a document of its own in the `Span` (positions
-restart, nothing is seen across the cut) and begins with the begin piece, as every prompt does later. Pieces are never
-cut to fill a row: each goes to the open row that it fills best (after Ding et al., "Fewer truncations improve language
+restart, nothing is seen across the cut) and begins with the begin piece, as every prompt does later. A piece in which
+nothing is learnt (of a long question, say) is left out, since nothing that is learnt sees it. Pieces are never cut to
+fill a row: each goes to the open row that it fills best (after Ding et al., "Fewer truncations improve language
 modeling", 2024). Where rows must all be equally long, the rest of a row is filler: a document of weight 0.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import islice
+from typing import Any, Protocol
 
 import numpy
 import torch
 
-from gemwright.data.batch import Batch
+from gemwright.data.batch import Batch, Row
 from gemwright.data.tokens import TokenFile
 from gemwright.ops.span import span
 
@@ -26,15 +28,85 @@ OPEN_ROWS = 64  # rows that wait for a piece that fits, at a time
 
 @dataclass(frozen=True, kw_only=True)
 class Cursor:
-    """How far the reading has come: `epoch` and the next `row` in it, both from 0; `source` names data and order."""
+    """How far the reading has come: `epoch` and the next `row` in it; `serial` and `tokens`: rows and tokens taken in
+    all, filler not counted; everything from 0. `source` names data and order; `parts` are the cursors of a mixture's
+    parts, which alone have epochs."""
 
     source: str
     epoch: int
     row: int
+    serial: int
+    tokens: int
+    parts: tuple[Cursor, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The cursor as JSON values; `Cursor(**cursor.to_json())` is equal to it."""
+        """The cursor as JSON values; `Cursor.from_json(cursor.to_json())` is equal to it."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Cursor:
+        """The cursor that `to_json` gave. Raises `ValueError` for something else."""
+        if values.keys() != {field.name for field in fields(cls)}:
+            raise ValueError(f"a cursor has other fields than {', '.join(values)}")
+        known: dict[str, Any] = values | {"parts": tuple(cls.from_json(part) for part in values["parts"])}
+        return cls(**known)
+
+
+class Rows(Protocol):
+    """Packed rows without end: one file of tokens (`Packer`) or several (`Mixture`).
+
+    `split` counts the documents that are longer than a row; `source` names data and order; `pieces` and `rows` say how
+    many an epoch has (a mixture: the sum over its parts). Only `take` and `seek` move the cursor.
+    """
+
+    source: str
+    split: int
+
+    @property
+    def pieces(self) -> int: ...
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def cursor(self) -> Cursor: ...
+
+    def seek(self, cursor: Cursor) -> None: ...
+
+    def take(self, rows: int) -> Batch: ...
+
+    def once(self, rows: int) -> Iterator[Batch]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """One row: `ids`, `targets` int64 and `weight` float32, `[N]`; `lengths` of its pieces, filler the last of them;
+    `tokens`: N without filler."""
+
+    ids: numpy.ndarray
+    targets: numpy.ndarray
+    weight: numpy.ndarray
+    lengths: tuple[int, ...]
+    tokens: int
+
+
+def join(rows: Sequence[Packed], first: int) -> Batch:
+    """Rows as one batch; `first` is the serial number of the first."""
+    return Batch(
+        ids=torch.from_numpy(numpy.concatenate([row.ids for row in rows])),
+        targets=torch.from_numpy(numpy.concatenate([row.targets for row in rows])),
+        weight=torch.from_numpy(numpy.concatenate([row.weight for row in rows])),
+        span=span([length for row in rows for length in row.lengths]),
+        rows=tuple(Row(serial=serial, tokens=len(row.ids)) for serial, row in enumerate(rows, start=first)),
+    )
+
+
+def batches(packed: Iterable[Packed], rows: int) -> Iterator[Batch]:
+    """All of `packed`, `rows` rows at a time, numbered from 0."""
+    waiting, first = iter(packed), 0
+    while chosen := list(islice(waiting, rows)):
+        yield join(chosen, first)
+        first += len(chosen)
 
 
 class Packer:
@@ -47,12 +119,13 @@ class Packer:
     def __init__(self, tokens: TokenFile, *, row: int, seed: int, filler: bool = False) -> None:
         if row < 2:
             raise ValueError(f"a row of {row} tokens teaches nothing")
-        self._tokens, self._row, self._seed, self._filler = tokens, row, seed, filler
-        self._pieces = _cut(tokens.starts, row)
+        self._file, self._row, self._seed, self._filler = tokens, row, seed, filler
+        self._pieces = _cut(tokens, row)
         lengths = numpy.diff(tokens.starts)
         self.split = int((lengths > row).sum())
         self.source = f"{tokens.fingerprint()}/row={row}/seed={seed}/filler={int(filler)}"
-        self._epoch, self._next = 0, 0
+        self._epoch = self._next = self._serial = 0
+        self.tokens = 0  # taken so far, filler not counted
         self._rows = self._order(0)
 
     @property
@@ -68,34 +141,46 @@ class Packer:
     @property
     def cursor(self) -> Cursor:
         """Where the next row comes from."""
-        return Cursor(source=self.source, epoch=self._epoch, row=self._next)
+        return Cursor(
+            source=self.source, epoch=self._epoch, row=self._next, serial=self._serial, tokens=self.tokens, parts=()
+        )
 
     def seek(self, cursor: Cursor) -> None:
-        """Goes on reading at `cursor`. Raises `ValueError` for one of other data, row length or seed."""
+        """Goes on reading at `cursor`. Raises `ValueError`, and does not move, for one of other data, row length or
+        seed."""
         if cursor.source != self.source:
             raise ValueError(f"the cursor reads {cursor.source}, the data are {self.source}")
-        self._epoch, self._next = cursor.epoch, cursor.row
-        self._rows = self._order(cursor.epoch)
-        if not 0 <= cursor.row <= len(self._rows):
-            raise ValueError(f"the cursor stands at row {cursor.row} of an epoch of {len(self._rows)} rows")
+        rows = self._order(cursor.epoch)
+        if not 0 <= cursor.row <= len(rows):
+            raise ValueError(f"the cursor stands at row {cursor.row} of an epoch of {len(rows)} rows")
+        self._rows, self._epoch, self._next = rows, cursor.epoch, cursor.row
+        self._serial, self.tokens = cursor.serial, cursor.tokens
 
     def take(self, rows: int) -> Batch:
         """The next `rows` rows as one batch, across the end of an epoch where need be."""
-        chosen: list[list[int]] = []
-        for _ in range(rows):
-            if self._next == len(self._rows):
-                self._epoch, self._next = self._epoch + 1, 0
-                self._rows = self._order(self._epoch)
-            chosen.append(self._rows[self._next])
-            self._next += 1
-        return self._batch(chosen)
+        first = self._serial
+        return join([self.next() for _ in range(rows)], first)
+
+    def next(self) -> Packed:
+        """The next row."""
+        if self._next == len(self._rows):
+            self._epoch, self._next = self._epoch + 1, 0
+            self._rows = self._order(self._epoch)
+        packed = self._packed(self._rows[self._next])
+        self._next += 1
+        self._serial += 1
+        self.tokens += packed.tokens
+        return packed
 
     def once(self, rows: int) -> Iterator[Batch]:
-        """All pieces once, in an order that never changes, `rows` rows at a time: what an evaluation reads. The
-        cursor does not move."""
-        packed = _fill(range(len(self._pieces)), self._pieces[:, 1].tolist(), self._row)
-        for first in range(0, len(packed), rows):
-            yield self._batch(packed[first : first + rows])
+        """All pieces once, in an order that never changes, `rows` rows at a time: what an evaluation reads. The rows
+        are numbered from 0; the cursor does not move."""
+        return batches(self.all(), rows)
+
+    def all(self) -> Iterator[Packed]:
+        """The rows that `once` gives."""
+        for row in _fill(range(len(self._pieces)), self._pieces[:, 1].tolist(), self._row):
+            yield self._packed(row)
 
     def _order(self, epoch: int) -> list[list[int]]:
         # As uint64: a list with a number above 2^63 would become floats, and seeds would share their order.
@@ -103,43 +188,47 @@ class Packer:
         generator = numpy.random.Generator(numpy.random.Philox(key=key))
         return _fill(generator.permutation(len(self._pieces)).tolist(), self._pieces[:, 1].tolist(), self._row)
 
-    def _batch(self, rows: Sequence[Sequence[int]]) -> Batch:
-        bos = self._tokens.meta.bos
+    def _packed(self, row: Sequence[int]) -> Packed:
+        bos = numpy.asarray([self._file.meta.bos])
         ids: list[numpy.ndarray] = []
         targets: list[numpy.ndarray] = []
-        lengths: list[int] = []
-        weights: list[float] = []
-        for row in rows:
-            room = self._row
-            for number in row:
-                start, length = self._pieces[number].tolist()
-                target = self._tokens.ids[start : start + length].astype(numpy.int64)
-                ids += [numpy.asarray([bos]), target[:-1]]
-                targets.append(target)
-                lengths.append(length)
-                weights.append(1.0)
-                room -= length
-            if self._filler and room:
-                ids.append(numpy.full(room, bos))
-                targets.append(numpy.full(room, bos))
-                lengths.append(room)
-                weights.append(0.0)
-        return Batch(
-            ids=torch.from_numpy(numpy.concatenate(ids)),
-            targets=torch.from_numpy(numpy.concatenate(targets)),
-            weight=torch.from_numpy(numpy.repeat(numpy.asarray(weights, dtype=numpy.float32), lengths)),
-            span=span(lengths),
+        weight: list[numpy.ndarray] = []
+        for start, length in self._pieces[row].tolist():
+            target = self._file.ids[start : start + length].astype(numpy.int64)
+            ids += [bos, target[:-1]]
+            targets.append(target)
+            loss = self._file.loss
+            learnt = numpy.ones(length) if loss is None else loss[start : start + length]
+            weight.append(learnt.astype(numpy.float32))
+        lengths = [len(target) for target in targets]
+        tokens = sum(lengths)
+        if self._filler and tokens < self._row:
+            room = self._row - tokens
+            ids.append(bos.repeat(room))
+            targets.append(bos.repeat(room))
+            weight.append(numpy.zeros(room, dtype=numpy.float32))
+            lengths.append(room)
+        return Packed(
+            ids=numpy.concatenate(ids),
+            targets=numpy.concatenate(targets),
+            weight=numpy.concatenate(weight),
+            lengths=tuple(lengths),
+            tokens=tokens,
         )
 
 
-def _cut(starts: numpy.ndarray, row: int) -> numpy.ndarray:
+def _cut(tokens: TokenFile, row: int) -> numpy.ndarray:
     """Pieces int64 `[pieces, 2]`: first target and number of targets; a document is cut after every `row` of them."""
+    starts = tokens.starts
     lengths = numpy.diff(starts)
     counts = -(-lengths // row)  # ceil
     document = numpy.repeat(numpy.arange(len(lengths)), counts)
     within = numpy.arange(int(counts.sum())) - numpy.repeat(numpy.cumsum(counts) - counts, counts)
     first = within * row
-    return numpy.stack([starts[:-1][document] + first, numpy.minimum(lengths[document] - first, row)], axis=1)
+    pieces = numpy.stack([starts[:-1][document] + first, numpy.minimum(lengths[document] - first, row)], axis=1)
+    if tokens.loss is None:
+        return pieces
+    return pieces[numpy.maximum.reduceat(tokens.loss, pieces[:, 0]) > 0]
 
 
 def _fill(order: Sequence[int], lengths: Sequence[int], row: int) -> list[list[int]]:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gemwright.data import documents
-from gemwright.data.documents import Digest, Document, held_out, read
+from gemwright.data.documents import Conversation, Digest, Document, held_out, read
+from gemwright.data.report import Report
 from gemwright.errors import UserError
+from gemwright.text.turns import Message
 
 
 def _write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="")
     return path
+
+
+def _says(*messages: tuple[str, str]) -> dict[str, Any]:
+    return {"messages": [{"role": role, "content": text} for role, text in messages]}
 
 
 def test_a_folder_is_read_in_sorted_order_without_hidden_and_foreign_files(tmp_path: Path) -> None:
@@ -52,7 +59,7 @@ def test_a_bad_json_line_is_named(tmp_path: Path, line: str, said: str) -> None:
 @pytest.mark.parametrize("name", ["x.txt", "x.jsonl"])
 def test_bytes_that_are_no_utf8_are_refused_with_the_files_name(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"caf\xe9\n")
-    with pytest.raises(UserError, match=f"{name} is not UTF-8"):
+    with pytest.raises(UserError, match=f"{name}.*: not UTF-8"):
         list(read([tmp_path / name]))
 
 
@@ -80,8 +87,56 @@ def test_a_long_file_comes_in_parts_cut_at_lines_that_join_to_the_file(
     assert parts[0].text.endswith("\n") and {part.key for part in parts} == {"long.txt"}
 
 
-def test_an_empty_file_gives_no_document(tmp_path: Path) -> None:
-    assert list(read([_write(tmp_path / "empty.txt", "")])) == []
+@pytest.mark.parametrize("text", ["", "\n", " \t\r\n"])
+def test_an_empty_file_gives_no_document_and_is_counted(tmp_path: Path, text: str) -> None:
+    report = Report()
+    assert list(read([_write(tmp_path / "empty.txt", text)], report=report)) == []
+    assert report.examples == {"empty": ["empty.txt"]} and not report.documents
+
+
+@pytest.mark.parametrize(
+    "record", [{"text": ""}, {"text": " \n"}, {"messages": []}, _says(("user", ""), ("model", " "))]
+)
+def test_an_empty_record_is_dropped_and_counted_and_never_an_error(tmp_path: Path, record: dict[str, Any]) -> None:
+    report = Report()
+    path = _write(tmp_path / "x.jsonl", json.dumps(record) + '\n{"text": "fine"}\n')
+    assert [found.name for found in read([path], report=report)] == ["x.jsonl#2"]
+    assert report.dropped == {"empty": 1} and report.examples == {"empty": ["x.jsonl#1"]}
+
+
+def test_a_plain_file_that_is_not_utf8_is_skipped_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "PART", 10)
+    (tmp_path / "a.txt").write_bytes(b"line\n" * 100 + b"caf\xe9\n")
+    _write(tmp_path / "b.txt", "fine")
+    report = Report()
+    assert [found.name for found in read([tmp_path], bad="skip", report=report)] == ["b.txt"]
+    assert report.examples == {"not UTF-8": ["a.txt"]} and report.documents == 1
+
+
+def test_records_with_messages_are_conversations_and_the_others_texts(tmp_path: Path) -> None:
+    chat = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "text": "ho"}], "text": "not this"}
+    lines = [chat, {"text": "plain", "messages": None}]
+    path = _write(tmp_path / "x.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    one, other = read([path])
+    assert isinstance(one, Conversation) and one.messages == (Message("user", "hi"), Message("assistant", "ho"))
+    assert (one.name, one.text, documents.size(one)) == ("x.jsonl#1", "hi\nho", 4)
+    assert isinstance(other, Document) and other.text == "plain"
+
+
+def test_the_report_counts_what_is_kept(tmp_path: Path) -> None:
+    _write(tmp_path / "a.txt", "änd")
+    _write(tmp_path / "b.jsonl", json.dumps(_says(("user", "hi"), ("model", "ö"))) + "\n")
+    report = Report()
+    list(read([tmp_path], report=report))
+    assert (report.documents, report.conversations, report.bytes, report.dropped) == (1, 1, 4 + 4, {})
+
+
+def test_answers_do_not_part_conversations_that_ask_the_same(tmp_path: Path) -> None:
+    chats = [_says(("user", "hi"), ("model", answer)) for answer in ("a", "b")]
+    chats.append(_says(("user", "hi"), ("model", "a"), ("user", "ho")))
+    path = _write(tmp_path / "x.jsonl", "".join(json.dumps(chat) + "\n" for chat in chats))
+    keys = [found.key for found in read([path])]
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_the_held_out_share_is_about_as_large_as_asked_and_follows_the_key_alone() -> None:
@@ -92,7 +147,7 @@ def test_the_held_out_share_is_about_as_large_as_asked_and_follows_the_key_alone
     assert not any(held_out(Document(name="n", key=key, text="t"), 0.0) for key in keys)
 
 
-def _digest(*documents: Document) -> str:
+def _digest(*documents: Document | Conversation) -> str:
     whole = Digest()
     for document in documents:
         whole.add(document)
@@ -105,6 +160,24 @@ def test_the_digest_sees_every_text_and_the_borders_between_texts() -> None:
 
     assert len({of("ab", "c"), of("a", "bc"), of("abc"), of("c", "ab")}) == 4
     assert of("ab", "c") == of("ab", "c")
+
+
+def test_the_digest_sees_roles_and_tells_conversations_from_texts() -> None:
+    def chat(*messages: tuple[str, str]) -> Conversation:
+        return Conversation(name="n", key="k", messages=tuple(Message(*message) for message in messages))
+
+    def text(name: str, text: str) -> Document:
+        return Document(name=name, key="k", text=text)
+
+    told = [
+        _digest(chat(("user", "a"), ("model", "b"))),
+        _digest(chat(("user", "a"), ("assistant", "b"))),
+        _digest(chat(("user", "a")), chat(("model", "b"))),
+        _digest(text("n", "user"), text("a", "model")),
+        _digest(text("n", "")),
+        _digest(chat()),
+    ]
+    assert len(set(told)) == len(told)
 
 
 def test_a_surrogate_in_json_is_text_like_any_other(tmp_path: Path) -> None:

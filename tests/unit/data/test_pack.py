@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -12,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemwright.data.batch import Batch
-from gemwright.data.documents import Document
+from gemwright.data.documents import Conversation, Document
 from gemwright.data.pack import Cursor, Packer
 from gemwright.data.tokens import TokenFile, tokenise
+from gemwright.text.tokenizer import Tokenizer
+from gemwright.text.turns import Message, render
 
 BOS, EOS, ROW = 2, 1, 16
 
@@ -102,7 +106,7 @@ def test_epochs_differ_and_seeds_differ_but_a_seed_repeats(tokens: TokenFile) ->
         first = packer.take(packer.rows).targets.tolist()
         packer.take(1)
         assert packer.cursor.epoch == 1
-        packer.seek(Cursor(source=packer.source, epoch=1, row=0))
+        packer.seek(Cursor(source=packer.source, epoch=1, row=0, serial=5, tokens=70, parts=()))
         return first, packer.take(packer.rows).targets.tolist()
 
     assert epochs(1) == epochs(1)
@@ -116,9 +120,11 @@ def test_a_cursor_restores_the_order_exactly(tmp_path_factory: pytest.TempPathFa
     for _ in range(before):
         packer.take(1)
     other = Packer(tokens, row=ROW, seed=3)
-    other.seek(Cursor(**packer.cursor.to_json()))
+    other.seek(Cursor.from_json(json.loads(json.dumps(packer.cursor.to_json()))))
     for rows in (1, 3, 9):
-        assert torch.equal(packer.take(rows).ids, other.take(rows).ids)
+        one, two = packer.take(rows), other.take(rows)
+        assert torch.equal(one.ids, two.ids) and torch.equal(one.targets, two.targets) and one.rows == two.rows
+    assert packer.cursor == other.cursor
 
 
 def test_a_cursor_of_other_data_is_refused(tokens: TokenFile) -> None:
@@ -126,7 +132,7 @@ def test_a_cursor_of_other_data_is_refused(tokens: TokenFile) -> None:
     with pytest.raises(ValueError, match="cursor reads"):
         packer.seek(Packer(tokens, row=ROW, seed=1).cursor)
     with pytest.raises(ValueError, match="row 99"):
-        packer.seek(Cursor(source=packer.source, epoch=0, row=99))
+        packer.seek(Cursor(source=packer.source, epoch=0, row=99, serial=99, tokens=0, parts=()))
 
 
 def test_once_gives_every_piece_and_moves_no_cursor(tokens: TokenFile) -> None:
@@ -141,3 +147,81 @@ def test_rows_are_well_filled(tmp_path: Path) -> None:
     tokens = _tokens(tmp_path, lengths)
     packer = Packer(tokens, row=64, seed=0)
     assert tokens.meta.tokens / (64 * packer.rows) > 0.9
+
+
+def test_rows_are_numbered_through_all_epochs_and_make_up_the_batch(tokens: TokenFile) -> None:
+    packer = Packer(tokens, row=ROW, seed=0)
+    count = 2 * packer.rows + 3
+    whole = packer.take(count)
+    assert [row.serial for row in whole.rows] == list(range(count)) and packer.cursor.epoch > 0
+    again = Packer(tokens, row=ROW, seed=0)
+    parts = [again.take(rows) for rows in (1, 2, len(whole.rows) - 3)]
+    assert tuple(row for part in parts for row in part.rows) == whole.rows
+    for part in (whole, *parts):
+        assert sum(row.tokens for row in part.rows) == part.tokens and max(row.tokens for row in part.rows) <= ROW
+    assert packer.cursor.tokens == whole.tokens
+
+
+def test_once_numbers_its_rows_from_the_first(tokens: TokenFile) -> None:
+    packer = Packer(tokens, row=ROW, seed=0)
+    packer.take(3)
+    serials = [row.serial for batch in packer.once(2) for row in batch.rows]
+    assert serials == list(range(len(serials)))
+
+
+def test_a_refused_cursor_moves_nothing(tokens: TokenFile) -> None:
+    packer = Packer(tokens, row=ROW, seed=0)
+    packer.take(2)
+    before = packer.cursor
+    with pytest.raises(ValueError, match="row 99"):
+        packer.seek(dataclasses.replace(before, epoch=1, row=99))
+    assert packer.cursor == before
+
+
+def test_a_cursor_of_another_version_is_refused(tokens: TokenFile) -> None:
+    values = Packer(tokens, row=ROW, seed=0).cursor.to_json()
+    del values["serial"]
+    with pytest.raises(ValueError, match="other fields"):
+        Cursor.from_json(values)
+
+
+@given(st.lists(st.text("ain ", min_size=1, max_size=30), min_size=2, max_size=9), st.integers(2, 40))
+def test_a_token_weighs_as_its_document_says_wherever_it_is_packed(
+    tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer, texts: list[str], row: int
+) -> None:
+    chats = [
+        Conversation(name="c", key="c", messages=(Message("user", text), Message("model", "x" + text)))
+        for text in texts[1:]
+    ]
+    document = Document(name="d", key="d", text=texts[0])
+    tokens = tokenise([document, *chats], tokenizer, tmp_path_factory.mktemp("t") / "tokens")
+    assert tokens.loss is not None
+    wanted: Counter[tuple[int, float]] = Counter()
+    for start, end in zip(tokens.starts.tolist(), tokens.starts.tolist()[1:], strict=False):
+        for first in range(start, end, row):
+            piece = slice(first, min(first + row, end))
+            if tokens.loss[piece].any():
+                wanted.update(zip(tokens.ids[piece].tolist(), tokens.loss[piece].tolist(), strict=True))
+    for filler in (False, True):
+        batch = Packer(tokens, row=row, seed=1, filler=filler).take(Packer(tokens, row=row, seed=1).rows)
+        found = Counter(zip(batch.targets.tolist(), batch.weight.tolist(), strict=True))
+        found[(tokenizer.bos, 0.0)] = 0  # filler: no document predicts a begin piece
+        assert +found == wanted
+        assert batch.count == tokens.meta.targets
+
+
+def test_a_conversations_answer_is_weighed_in_its_own_place(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    chat = Conversation(name="c", key="c", messages=(Message("user", "hi"), Message("model", "the hen")))
+    tokens = tokenise([chat], tokenizer, tmp_path / "tokens")
+    batch = Packer(tokens, row=64, seed=0).take(1)
+    rendered = render(chat.messages, tokenizer, add_generation_prompt=False)
+    assert batch.ids.tolist() == rendered.ids[:-2] and batch.targets.tolist() == rendered.ids[1:-1]
+    assert batch.weight.tolist() == [float(one) for one in rendered.loss[1:-1]]
+
+
+def test_pieces_in_which_nothing_is_learnt_are_left_out(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    messages = (Message("user", "x " * 100), Message("model", "in"))
+    tokens = tokenise([Conversation(name="c", key="c", messages=messages)], tokenizer, tmp_path / "tokens")
+    packer = Packer(tokens, row=32, seed=0)
+    assert tokens.meta.tokens > 200 and packer.pieces == packer.rows == packer.split == 1
+    assert packer.take(1).count == tokens.meta.targets

@@ -1,0 +1,49 @@
+"""Texts written as JSON Lines, in files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from gemwright.data.documents import MESSAGES, Conversation, Document
+from gemwright.errors import UserError
+
+
+def record(entry: Document | Conversation) -> dict[str, Any]:
+    """The entry as `documents.read` reads it again: `{"text": …}` or `{"messages": [{"role": …, "content": …}, …]}`."""
+    if isinstance(entry, Document):
+        return {"text": entry.text}
+    return {MESSAGES: [{"role": message.role, "content": message.text} for message in entry.messages]}
+
+
+def line(value: Any) -> bytes:
+    """A JSON value as one line of UTF-8, its end included."""
+    try:
+        return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # half a surrogate pair, which UTF-8 cannot hold and an escape can
+        return json.dumps(value).encode() + b"\n"
+
+
+@contextmanager
+def whole(paths: Sequence[Path]) -> Iterator[list[BinaryIO]]:
+    """Files to write, which take their names, in this order, when the block ends well; otherwise nothing is left of
+    them. Until then they are hidden files beside. Raises `UserError` where they cannot be written."""
+    hidden = [path.parent / f".{path.name}-{os.getpid()}" for path in paths]
+    try:
+        with ExitStack() as stack:
+            for path in hidden:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            yield [stack.enter_context(path.open("wb")) for path in hidden]
+        for now, then in zip(hidden, paths, strict=True):
+            os.replace(now, then)
+    except OSError as error:
+        hint = "make room, or choose another folder"
+        raise UserError(f"cannot write {paths[0]}: {error.strerror or error}", hint=hint) from error
+    finally:
+        for path in hidden:
+            with suppress(OSError):
+                path.unlink()
