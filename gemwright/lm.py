@@ -224,15 +224,17 @@ def load(
     context: int | None = None,
     quant: str | Scheme | None = None,
     int8_cache: bool = False,
+    adapter: str | Path | None = None,
 ) -> LM:
     """Loads a model: a folder, a .gguf file, a name in the Hugging Face cache, or (None, "pocket") the embedded model.
 
     `context`: tokens that a conversation may have (default: what the model was made for); it sizes the cache. `quant`:
-    a scheme that rounds the weights on the way in (`quant.scheme.SCHEMES`); default: as the files have them. A folder
-    without tokenizer files gives a model that takes ids. Its `notes` tell what loading rounded and what it left in the
-    files. Raises `UserError` for whatever is wrong with the files, and for an unknown scheme.
+    a scheme that rounds the weights on the way in (`quant.scheme.SCHEMES`); default: as the files have them. `adapter`:
+    a folder that PEFT wrote, added to the weights before they are rounded. A folder without tokenizer files gives a
+    model that takes ids. Its `notes` tell what loading rounded and what it left in the files. Raises `UserError` for
+    whatever is wrong with the files, and for an unknown scheme.
     """
-    loaded = load_model(name, dtype=dtype, device=device, quant=quant, packed=True)
+    loaded = load_model(name, dtype=dtype, device=device, quant=quant, packed=True, adapter=adapter)
     if not isinstance(loaded.model.embed, PackedEmbedding) and can_pack(loaded.model):
         pack(loaded.model)
     folder = loaded.folder

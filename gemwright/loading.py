@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gemwright import lora
 from gemwright.arch.spec import Model
 from gemwright.errors import UserError
 from gemwright.nn.decoder import NO_FLOAT16, Decoder
@@ -18,7 +19,8 @@ from gemwright.quant import swap
 from gemwright.quant.scheme import SCHEMES, Scheme, scheme
 from gemwright.text.template import ChatTemplate, choose_template, load_chat_template, template_text
 from gemwright.text.tokenizer import FILES, Tokenizer
-from gemwright.weights import generation, hf_config, hub, torch_ckpt
+from gemwright.weights import generation, hf_config, hub, peft, torch_ckpt
+from gemwright.weights.adapted import adapted
 from gemwright.weights.folder import Folder
 from gemwright.weights.gguf import config as gguf_config
 from gemwright.weights.gguf import generation as gguf_generation
@@ -173,6 +175,7 @@ def load_model(
     place: Place | None = None,
     quant: str | Scheme | None = None,
     packed: bool = False,
+    adapter: str | Path | None = None,
 ) -> Loaded:
     """Load a model by folder, .gguf or .ckpt file, or name (None: the model that ships with the package).
 
@@ -180,13 +183,16 @@ def load_model(
     "auto" is CUDA where there is one. Packed tensors are taken apart, into bfloat16 by "auto". `preset` names (or
     is) the model of a gemma_pytorch file whose shapes are not those of a published one. `packed`: for inference only,
     in the layout that the kernels here read fastest, if there are such; what a file holds packed stays as it is.
-    `quant` names (or is) a scheme: the same, and its forms instead of the file's.
+    `quant` names (or is) a scheme: the same, and its forms instead of the file's. `adapter`: a folder that PEFT or
+    `save_lora` wrote; it is added to the matrices as they are read, before they are rounded or packed.
     Raises `UserError` for everything that a person can mend.
     """
     where = choose_device(device)
     wanted = None if quant is None else scheme(quant)
     opened = open_checkpoint(hub.resolve(name), preset)
     notes = [*opened.layout.notes] if opened.layout else []
+    if adapter is not None:
+        opened = _with_adapter(opened, adapter, notes)
     chosen = choose_dtype(dtype, opened.stored, where, notes, wanted)
     with torch.device("meta"):
         model = Decoder(opened.spec)
@@ -208,6 +214,32 @@ def load_model(
         notes=tuple(notes),
         left=paired.left,
     )
+
+
+def _with_adapter(opened: Opened, folder: str | Path, notes: list[str]) -> Opened:
+    """The checkpoint with an adapter's addends in its matrices; says how many."""
+    found = peft.read(folder, opened.spec)
+    notes += [f"{len(found.adapter.modules)} matrices have the adapter of {folder} in them", *found.notes]
+    return replace(opened, source=adapted(opened.source, opened.names, found.adapter))
+
+
+def attach_lora(model: Decoder, settings: lora.Lora, generator: torch.Generator) -> lora.Attached:
+    """As `lora.attach`, with targets that may be names of transformers ("q_proj") too."""
+    targets = tuple(peft.our_target(model.spec.family, target) for target in settings.targets)
+    return lora.attach(model, replace(settings, targets=targets), generator)
+
+
+def load_lora(model: Decoder, folder: str | Path, generator: torch.Generator) -> lora.Attached:
+    """Attach the adapter of a folder that PEFT or `save_lora` wrote, to be trained further or merged.
+
+    Raises `UserError` where folder and model do not match one to one.
+    """
+    return lora.adopt(model, peft.read(folder, model.spec).adapter, generator)
+
+
+def save_lora(model: Decoder, folder: str | Path, base: str | None = None) -> Path:
+    """Write the attached adapter as PEFT does, in a new folder; `base` names the model that it is for."""
+    return peft.write(folder, model.spec, lora.adapter_of(model, base))
 
 
 def packing(

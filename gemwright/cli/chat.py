@@ -43,6 +43,7 @@ def run(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     quant: options.Quant = None,
+    adapter: options.Adapter = None,
     threads: options.Threads = None,
 ) -> None:
     """Talk to a model.
@@ -60,7 +61,7 @@ def run(
         repetition_penalty=repetition_penalty,
         seed=seed,
     )
-    lm = options.load(model, device, dtype, threads, context, quant)
+    lm = options.load(model, device, dtype, threads, context, quant, adapter)
     from gemwright.cli.conversation import Conversation
 
     if lm.tokenizer is None or lm.folder is None:

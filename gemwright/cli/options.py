@@ -28,6 +28,9 @@ Quant = Annotated[
         show_default="as the files have them",
     ),
 ]
+Adapter = Annotated[
+    Path | None, typer.Option(help="A folder with a LoRA adapter, as PEFT writes it.", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
 
 MaxTokens = Annotated[int, typer.Option(min=0, help="Tokens to draw at most; 0: until the context is full.")]
@@ -55,14 +58,20 @@ def use_threads(threads: int | None) -> None:
 
 
 def load(
-    model: str, device: str, dtype: str, threads: int | None, context: int | None = None, quant: str | None = None
+    model: str,
+    device: str,
+    dtype: str,
+    threads: int | None,
+    context: int | None = None,
+    quant: str | None = None,
+    adapter: Path | None = None,
 ) -> LM:
     """The model with its tokenizer; what loading has to say goes to stderr."""
     from gemwright.lm import load as load_lm
 
     use_threads(threads)
     with show.waiting(f"loading {model}"):
-        lm = load_lm(model, device=device, dtype=dtype, context=context, quant=quant)
+        lm = load_lm(model, device=device, dtype=dtype, context=context, quant=quant, adapter=adapter)
     for note in lm.notes:
         show.note(note)
     return lm

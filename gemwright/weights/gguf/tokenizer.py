@@ -40,13 +40,16 @@ class Vocabulary:
 
     def model(self) -> bytes:
         """The bytes of a `tokenizer.model` with these pieces."""
+        return sentencepiece_file.serialize(self._file())
+
+    def _file(self) -> ModelFile:
         marks = {word: (token, self.pieces[token].text) for word, token in self.ids.items() if word != "eot"}
         rest = sentencepiece_file.settings(len(self.pieces), marks)
-        return sentencepiece_file.serialize(ModelFile(list(self.pieces), sentencepiece_file.BPE, False, rest))
+        return ModelFile(list(self.pieces), sentencepiece_file.BPE, False, rest)
 
     def tokenizer(self, source: Path) -> Tokenizer:
         """The vocabulary at work; `source` is the file that it came from. Raises `UserError` when it is damaged."""
-        return Tokenizer.of_model(self.model(), source, self.tokens())
+        return Tokenizer.of_model(self._file(), source, self.tokens())
 
     def tokens(self) -> dict[str, str]:
         """The marks' names as configs call them: "bos_token" → `<bos>`, …"""
@@ -104,17 +107,20 @@ def _pieces(texts: list[str], scores: list[float], kinds: list[int], ids: dict[s
     """
     bytes_start = kinds.index(BYTE) if BYTE in kinds else 0
     unknown = ids.get("unk", texts.index(names.UNKNOWN) if names.UNKNOWN in texts else -1)
-    made: list[Piece] = []
-    for at, (text, score, kind) in enumerate(zip(texts, scores, kinds, strict=True)):
+    reserved = names.unparsed(texts) - names.SPECIAL
+    made = list(map(Piece, texts, scores, kinds))
+    for at, (text, score, kind) in enumerate(made):
+        if kind == NORMAL and (score or at >= bytes_start) and at != unknown and text not in reserved:
+            continue  # most of them
         if at == unknown:
             kind = UNKNOWN
-        elif kind == UNKNOWN or names.RESERVED.fullmatch(text) or (kind <= NORMAL and score == 0 and at < bytes_start):
+        elif kind == UNKNOWN or text in reserved or (kind <= NORMAL and score == 0 and at < bytes_start):
             kind = USER_DEFINED
         elif kind not in (CONTROL, USER_DEFINED, UNUSED, BYTE):
             kind = NORMAL
         if kind == USER_DEFINED:
             text = text.replace(" ", names.SPACE_MARK)
-        made.append(Piece(text, score if kind == NORMAL else 0.0, kind))
+        made[at] = Piece(text, score if kind == NORMAL else 0.0, kind)
     return tuple(made)
 
 
