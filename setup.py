@@ -12,7 +12,11 @@ ARM = {"portable": [], "neon": ["-march=armv8.2-a+dotprod+fp16"]}
 LEVELS = {"x86_64": X86, "AMD64": X86, "aarch64": ARM, "arm64": ARM}
 FOLDER = "gemwright/ops/native"
 HEADERS = [
-    f"{FOLDER}/source/{name}.h" for name in ("attend", "kernels", "layout", "matrix", "recurrent", "simd", "team")
+    f"{FOLDER}/source/{name}.h"
+    for name in (
+        *("attend", "attend_grad", "kernels", "layout", "matrix", "recurrent", "recurrent_grad", "simd", "team"),
+        "training",
+    )
 ]
 
 setup(

@@ -10,7 +10,7 @@ from gemwright.cache.allocate import Step
 from gemwright.nn.linear import Linear
 from gemwright.nn.norm import RMSNorm
 from gemwright.ops.attend import attend_documents
-from gemwright.ops.rope import Angles, rotate
+from gemwright.ops.rope import Angles, turn
 from gemwright.ops.span import Span
 
 
@@ -36,9 +36,11 @@ class AttentionMixer(nn.Module):
         query = self.query(x).unflatten(-1, (spec.heads, spec.head_dim))
         key = self.key(x).unflatten(-1, (spec.kv_heads, spec.head_dim))
         value = self.value(x).unflatten(-1, (spec.kv_heads, spec.head_dim))
-        if spec.qk_norm:
-            query, key = self.query_norm(query), self.key_norm(key)
-        query, key = rotate(query, angles[spec.rope]), rotate(key, angles[spec.rope])
+        norms = (self.query_norm, self.key_norm) if spec.qk_norm else (None, None)
+        query, key = (
+            turn(x, norm.weight if norm else None, norm.epsilon if norm else 0.0, angles[spec.rope])
+            for x, norm in zip((query, key), norms, strict=True)
+        )
         if memory is None:
             mixed = attend_documents(query, key, value, span, window=spec.window, scale=spec.scale, cap=spec.cap)
         else:

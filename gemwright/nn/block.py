@@ -37,6 +37,6 @@ class Block(nn.Module):
     ) -> Float[Tensor, "N D"]:
         """`[N, D]` → `[N, D]`."""
         mixed = self.mixer(self.mixer_norm(x), span, angles, memory, layer)
-        x = x + (self.mixer_post_norm(mixed) if self.spec.post_norms else mixed)
+        x = self.mixer_post_norm.add(x, mixed) if self.spec.post_norms else x + mixed
         fed = self.mlp(self.mlp_norm(x))
-        return x + (self.mlp_post_norm(fed) if self.spec.post_norms else fed)
+        return self.mlp_post_norm.add(x, fed) if self.spec.post_norms else x + fed

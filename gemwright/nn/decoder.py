@@ -8,6 +8,7 @@ from typing import TypeVar, overload
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from gemwright.arch.spec import Attention, Model
 from gemwright.cache.allocate import Step
@@ -37,6 +38,7 @@ class Decoder(nn.Module):
     def __init__(self, spec: Model) -> None:
         super().__init__()
         self.spec = spec
+        self.recompute = False  # set by who trains: blocks keep their inputs alone and are run again for the gradient
         self.embed = Embedding(spec)
         self.layers = nn.ModuleList(Block(spec.width, layer, spec.norm_epsilon) for layer in spec.layers)
         self.final_norm = RMSNorm(spec.width, spec.norm_epsilon)
@@ -104,6 +106,11 @@ class Decoder(nn.Module):
         angles = {rope: rope_angles(span.tensors.position, rope) for rope in self._ropes}
         x = self.embed(ids)
         for index, block in enumerate(self.layers):
-            x = block(x, span, angles, memory, index)
+            if self.recompute and torch.is_grad_enabled():
+                # Blocks draw nothing at random, so there is no state of a generator to bring back.
+                x = checkpoint(block, x, span, angles, memory, index, use_reentrant=False, preserve_rng_state=False)
+                assert isinstance(x, Tensor)
+            else:
+                x = block(x, span, angles, memory, index)
         hidden = self.final_norm(x)
         return hidden if use is None else use(hidden, self.head)

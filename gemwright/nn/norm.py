@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gemwright.ops.pointwise import rms_norm
+from gemwright.ops.pointwise import add_norm, rms_norm
 
 
 class RMSNorm(nn.Module):
@@ -20,3 +20,7 @@ class RMSNorm(nn.Module):
     def forward(self, x: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
         """`[..., width]` → the same shape and dtype."""
         return rms_norm(x, self.weight, self.epsilon)
+
+    def add(self, residual: Float[Tensor, "N D"], x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+        """`residual + self(x)`."""
+        return add_norm(residual, x, self.weight, self.epsilon)

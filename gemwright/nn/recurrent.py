@@ -10,8 +10,10 @@ from gemwright.arch.spec import Recurrent, Rope
 from gemwright.cache.allocate import Step
 from gemwright.nn.linear import Linear
 from gemwright.ops.conv import causal_conv, with_past
+from gemwright.ops.native import gradients
+from gemwright.ops.pointwise import gated
 from gemwright.ops.rope import Angles
-from gemwright.ops.scan import block_linear, enter, gated_input, scan
+from gemwright.ops.scan import block_linear, enter, gated_input, gated_scan, scan
 from gemwright.ops.span import Span
 
 
@@ -44,10 +46,10 @@ class RgLru(nn.Module):
         memory: tuple[Float[Tensor, "D R"], Int64[Tensor, " D"]] | None,
     ) -> Float[Tensor, "N R"]:
         """u `[N, R]`, position int32 `[N]`, memory: states `[D, R]` and first rows `[D]` → states, float32 `[N, R]`."""
+        if memory is None:
+            return gated_scan(u, self.a_gate(u), self.input_gate(u), self.a_param, position)
         a, x = gated_input(u, self.a_gate(u), self.input_gate(u), self.a_param, position == 0)
-        if memory is not None:
-            a, x = enter(a, x, *memory)
-        return scan(a, x)
+        return scan(*enter(a, x, *memory))
 
 
 class Conv(nn.Module):
@@ -60,6 +62,8 @@ class Conv(nn.Module):
 
     def forward(self, x: Float[Tensor, "N R"], span: Span, tail: Float[Tensor, "D T R"] | None) -> Float[Tensor, "N R"]:
         """x `[N, R]`, tail `[D, taps - 1, R]` (None: no document has a past) → `[N, R]`."""
+        if tail is None and gradients.usable(x, channels=x.shape[-1]):
+            return gradients.conv(x, self.weight, self.bias, span.tensors.position)
         if tail is None:
             tail = x.new_zeros(len(span.plan.lengths), self.weight.shape[-1] - 1, x.shape[-1])
         rows, index = with_past(x, span.tensors.document, tail.to(x.dtype))
@@ -89,4 +93,7 @@ class RecurrentMixer(nn.Module):
         states = self.rg_lru(u, span.tensors.position, past)
         if memory is not None:
             memory.write(layer, states, inputs)
+        if torch.is_grad_enabled():
+            gate = self.linear_y(x)
+            return self.linear_out(gated(gate, states.to(gate.dtype)))
         return self.linear_out(states.to(x.dtype) * self.linear_y.gelu(x))

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from gemwright.ops.native import gradients
 from gemwright.ops.pointwise import soft_cap, wide
 from gemwright.ops.span import Span, Tokens, visible
 
@@ -54,6 +55,8 @@ def attend_documents(
     cap: float | None,
 ) -> Float[Tensor, "N H K"]:
     """Whole documents, none with a past: each attends within itself. `[N, H, K]`, `[N, G, K]` → `[N, H, K]`."""
+    if query.dtype == torch.bfloat16 and gradients.usable(query, key, value, channels=query.shape[-1]):
+        return gradients.attend(query, key, value, span, window=window, scale=scale, cap=cap)
     lengths = list(span.plan.lengths)
     if len(lengths) == 1:
         return attend_tail(query, key, value, window=window, scale=scale, cap=cap)

@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gemwright.arch.spec import Rope
-from gemwright.ops.pointwise import wide
+from gemwright.ops.native import gradients
+from gemwright.ops.pointwise import rms_norm, wide
 
 Angles = tuple[Float[Tensor, "N P"], Float[Tensor, "N P"]]
 
@@ -40,3 +41,12 @@ def rotate(x: Float[Tensor, "N H K"], angles: Angles) -> Float[Tensor, "N H K"]:
     if 2 * half < x.shape[-1]:
         parts.append(x[..., 2 * half :])
     return torch.cat(parts, dim=-1)
+
+
+def turn(
+    x: Float[Tensor, "N H K"], weight: Float[Tensor, " K"] | None, epsilon: float, angles: Angles
+) -> Float[Tensor, "N H K"]:
+    """QK-norm, where there is a weight `[K]`, then `rotate`. x `[N, H, K]` → `[N, H, K]` in x's dtype."""
+    if gradients.usable(x, channels=x.shape[-1]):
+        return gradients.turn(x, weight, epsilon, *angles)
+    return rotate(x if weight is None else rms_norm(x, weight, epsilon), angles)

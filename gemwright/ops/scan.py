@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
+from gemwright.ops.native import gradients
 from gemwright.ops.pointwise import wide
 
 _EXPONENT = 8.0  # Griffin's c: the decay is sigmoid(-p) ** (c r)
@@ -139,3 +140,17 @@ def enter(
     first = a[starts]
     x = x.index_put((starts,), x[starts] + first * state)
     return a.index_fill(0, starts, 0.0), x
+
+
+def gated_scan(
+    u: Float[Tensor, "N R"],
+    recurrence: Float[Tensor, "N R"],
+    input_gate: Float[Tensor, "N R"],
+    a_param: Float[Tensor, " R"],
+    position: Int[Tensor, " N"],
+) -> Float[Tensor, "N R"]:
+    """`scan(*gated_input(...))`: the states of whole documents, which begin where position is 0. float32 `[N, R]`, or,
+    by the kernels of training, u's dtype."""
+    if u.dtype == recurrence.dtype == input_gate.dtype and gradients.usable(u, recurrence, channels=u.shape[-1]):
+        return gradients.gated_scan(u, recurrence, input_gate, a_param, position)
+    return scan(*gated_input(u, recurrence, input_gate, a_param, position == 0))

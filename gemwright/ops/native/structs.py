@@ -130,6 +130,76 @@ class Attend(ctypes.Structure):
         ("sequences", c_void_p),
         ("sequence_count", c_int64),
         ("runs", c_void_p),
+        ("narrow_out", c_void_p),
+        ("lse", c_void_p),
+    )
+
+
+class AttendGrad(ctypes.Structure):
+    """Attention's gradients over whole documents."""
+
+    _fields_ = (
+        ("tokens", c_int64),
+        ("heads", c_int64),
+        ("kv_heads", c_int64),
+        ("head_dim", c_int64),
+        ("window", c_int64),
+        ("scale", c_float),
+        ("cap", c_float),
+        ("query", c_void_p),
+        ("key", c_void_p),
+        ("value", c_void_p),
+        ("out", c_void_p),
+        ("dout", c_void_p),
+        ("lse", c_void_p),
+        ("delta", c_void_p),
+        ("dquery", c_void_p),
+        ("dkey", c_void_p),
+        ("dvalue", c_void_p),
+        ("starts", c_void_p),
+        ("documents", c_int64),
+    )
+
+
+class Scan(ctypes.Structure):
+    """The gated recurrence in training, forwards or backwards."""
+
+    _fields_ = (
+        ("rows", c_int64),
+        ("width", c_int64),
+        ("kind", c_int64),
+        ("u", c_void_p),
+        ("decay", c_void_p),
+        ("input", c_void_p),
+        ("a_param", c_void_p),
+        ("position", c_void_p),
+        ("states", c_void_p),
+        ("out", c_void_p),
+        ("dout", c_void_p),
+        ("du", c_void_p),
+        ("ddecay", c_void_p),
+        ("dinput", c_void_p),
+        ("da_param", c_void_p),
+    )
+
+
+class SoftTargets(ctypes.Structure):
+    """Rows of scores and the soft targets that they are to meet."""
+
+    _fields_ = (
+        ("rows", c_int64),
+        ("vocab", c_int64),
+        ("kind", c_int64),
+        ("targets", c_int64),
+        ("scores", c_void_p),
+        ("ids", c_void_p),
+        ("shares", c_void_p),
+        ("weight", c_void_p),
+        ("cap", c_float),
+        ("temperature", c_float),
+        ("z", c_float),
+        ("loss", c_void_p),
+        ("lse", c_void_p),
     )
 
 
@@ -143,6 +213,18 @@ _FUNCTIONS = {
     "gw_pack": "pnnpnn",
     "gw_unpack": "pnnp",
     "gw_quantise_rows": "nnpppp",
+    "gw_norm": "nnnppfpnppn",
+    "gw_norm_grad": "nnnpppnpppn",
+    "gw_turn": "nnnnnppfpppn",
+    "gw_turn_grad": "nnnnnppfpppppn",
+    "gw_gated": "nnpppn",
+    "gw_gated_grad": "nnpppppn",
+    "gw_soft_targets": "pn",
+    "gw_attend_grad": "pn",
+    "gw_scan": "pn",
+    "gw_scan_grad": "pn",
+    "gw_conv": "nnnnpppppn",
+    "gw_conv_grad": "nnnnppppppn",
 }
 _TYPES = {"p": c_void_p, "n": c_int64, "f": c_float}
 

@@ -31,6 +31,8 @@ struct Attend {
     const Sequence *sequences;
     int64_t sequence_count;
     const Run *runs;
+    uint16_t *narrow_out;  // for training: bfloat16 [N, H, K] in place of `out`, and
+    float *lse;            // the scores' log-sum-exp [N, H]
 };
 
 namespace {
@@ -252,9 +254,14 @@ inline void put(const Attend &a, const Task &task, const Partial &joined) {
     const int64_t group = a.heads / a.kv_heads;
     for (int64_t r = 0; r < (task.end - task.begin) * group; r++) {
         const int64_t token = task.sequence->first + task.begin + r / group;
-        float *to = a.out + (token * a.heads + task.head * group + r % group) * a.head_dim;
-        const float share = 1.0f / joined.total[r];
-        for (int64_t i = 0; i < a.head_dim; i += 16) store(to + i, load<f32x16>(joined.values + r * a.head_dim + i) * share);
+        const int64_t at = token * a.heads + task.head * group + r % group;
+        const float share = 1.0f / joined.total[r], *from = joined.values + r * a.head_dim;
+        if (a.lse) {
+            a.lse[at] = joined.highest[r] + std::log(joined.total[r]);
+            for (int64_t i = 0; i < a.head_dim; i += 16) store(a.narrow_out + at * a.head_dim + i, narrow(load<f32x16>(from + i) * share));
+        } else {
+            for (int64_t i = 0; i < a.head_dim; i += 16) store(a.out + at * a.head_dim + i, load<f32x16>(from + i) * share);
+        }
     }
 }
 

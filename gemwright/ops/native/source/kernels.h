@@ -6,6 +6,8 @@
 #include "matrix.h"
 #include "recurrent.h"
 #include "team.h"
+#include "attend_grad.h"
+#include "recurrent_grad.h"
 
 struct AttentionLayer {
     int64_t width, heads, kv_heads, head_dim, pairs;   // pairs: channel pairs that RoPE turns

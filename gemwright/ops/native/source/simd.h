@@ -580,21 +580,31 @@ inline void transpose(u32x16 *x) {
     for (int i = 0; i < 16; i += 4)
         for (int j = i; j < 16; j += 4) swap_turned((uint32_t *)x + 16 * i + j, (uint32_t *)x + 16 * j + i);
 #else
-#define GW_STEP(distance, low, high)                          \
-    for (int i = 0; i < 16; i++)                              \
-        if (!(i & distance)) {                                \
-            const u32x16 a = x[i], b = x[i + distance];       \
-            x[i] = __builtin_shuffle(a, b, (u32x16)low);      \
-            x[i + distance] = __builtin_shuffle(a, b, (u32x16)high); \
+// Lanes of a, and of b from 16 on: clang and new versions of GCC have one name for it, old ones of GCC the other.
+#ifdef __has_builtin
+#if __has_builtin(__builtin_shufflevector)
+#define GW_PICK(...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#endif
+#endif
+#ifndef GW_PICK
+#define GW_PICK(...) __builtin_shuffle(a, b, u32x16{__VA_ARGS__})
+#endif
+#define GW_STEP(distance, low, high)                    \
+    for (int i = 0; i < 16; i++)                        \
+        if (!(i & distance)) {                          \
+            const u32x16 a = x[i], b = x[i + distance]; \
+            x[i] = GW_PICK low;                         \
+            x[i + distance] = GW_PICK high;             \
         }
-    GW_STEP(8, (u32x16{0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23}),
-            (u32x16{8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31}))
-    GW_STEP(4, (u32x16{0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27}),
-            (u32x16{4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31}))
-    GW_STEP(2, (u32x16{0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29}),
-            (u32x16{2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31}))
-    GW_STEP(1, (u32x16{0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30}),
-            (u32x16{1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31}))
+    GW_STEP(8, (0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),
+            (8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31))
+    GW_STEP(4, (0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27),
+            (4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31))
+    GW_STEP(2, (0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
+            (2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31))
+    GW_STEP(1, (0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30),
+            (1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31))
+#undef GW_PICK
 #undef GW_STEP
 #endif
 }
