@@ -24,11 +24,10 @@ from gemwright.arch.gemma3 import gemma3
 from gemwright.arch.spec import Model
 from gemwright.data import python_text
 from gemwright.data.documents import PYTHON
-from gemwright.data.tokens import TokenFile
 from gemwright.errors import UserError
 from gemwright.paths import probe
 from gemwright.text.train import train_tokenizer
-from gemwright.train.corpus import documents
+from gemwright.train.corpus import documents, trained
 from gemwright.train.export import export
 from gemwright.train.loop import Outcome, Progress, train
 from gemwright.train.optim import Optim
@@ -73,15 +72,18 @@ def pocket(out: str | Path) -> Run:
     return Run(
         name="pocket",
         model=model(),
+        start=None,
         tokenizer=out / "tokenizer",
-        data=Data(sources=(PYTHON,), field="text", held_out=0.02, row=CONTEXT),
-        step=Step(tokens=4096, micro=4096),
+        data=Data(sources=(PYTHON,), weights=(), epochs=None, field="text", bad="stop", held_out=0.02, row=CONTEXT),
+        step=Step(tokens=4096, micro=4096, recompute=False),
         optim=Optim(rate=2e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
-        schedule=Schedule(kind="cosine", warmup=100, floor=0.05),
+        schedule=Schedule(kind="cosine", warmup=100, floor=0.05, decay=0.0),
         steps=1500,
         seed=1,
         compute="float32",
-        watch=Watch(log=10, evaluate=250, checkpoint=250, keep=2),
+        ema=None,
+        chosen="last",
+        watch=Watch(log=10, evaluate=250, checkpoint=250, keep=2, tensorboard=False),
         out=out,
     )
 
@@ -136,7 +138,7 @@ def vocabulary(run: Run, *, overwrite: bool = False) -> None:
 
 def report(run: Run, outcome: Outcome) -> dict[str, Any]:
     """The recipe's facts, to stand beside the weights."""
-    trained = TokenFile(run.out / "tokens" / "train").meta
+    read = _read(run)
     return {
         "recipe": run.name,
         **_text(run),
@@ -144,15 +146,25 @@ def report(run: Run, outcome: Outcome) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in outcome.model.parameters()),
         "steps": outcome.step,
         "targets": round(outcome.targets),
-        "epochs": round(outcome.targets / trained.tokens, 2),
-        "train": {"sha256": trained.digest, "documents": trained.documents, "bytes": trained.bytes}
-        | {"tokens": trained.tokens},
+        "epochs": round(outcome.targets / read["tokens"], 2),
+        "train": read,
         "held_out": asdict(outcome.held_out) if outcome.held_out else None,
         "seed": run.seed,
         "optim": asdict(run.optim),
         "schedule": asdict(run.schedule),
         "step": asdict(run.step),
         "compute": run.compute,
+    }
+
+
+def _read(run: Run) -> dict[str, Any]:
+    """What was trained on: its size, and the digest of each file of tokens."""
+    files = [file.meta for file in trained(run.data, run.out / "tokens")]
+    return {
+        "sha256": " ".join(file.digest for file in files),
+        "documents": sum(file.documents for file in files),
+        "bytes": sum(file.bytes for file in files),
+        "tokens": sum(file.targets for file in files),
     }
 
 
@@ -186,10 +198,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if folder is None:
         print(f"stopped after step {outcome.step}; --resume goes on", file=sys.stderr)
         return 130
-    trained = TokenFile(run.out / "tokens" / "train").meta
+    read = _read(run)
     own = run.data.sources == (PYTHON,)
     text = f"Python {python_text.version()}" if own else ", ".join(run.data.sources)
-    print(f"text: {text}, {trained.bytes} bytes, sha256 {trained.digest}")
+    print(f"text: {text}, {read['bytes']} bytes, sha256 {read['sha256']}")
     if outcome.held_out:
         print(f"held out: {outcome.held_out.loss:.4f} nats a token, {outcome.held_out.bits_per_byte:.4f} bits a byte")
     print(folder)

@@ -1,0 +1,117 @@
+"""What the pocket family reads: drawn conversations with verifiable answers, and the vocabulary that is made for them.
+
+A curriculum is a folder: `train.jsonl` (chat records, every one of the training side of the split), `tokenizer/`, and
+`curriculum.json`, written last, which says what was drawn. Everything in it follows from its seed. Who trains a member
+of the family beside another gives both the same folder, and so the same words and the same questions.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gemwright.data import python_text
+from gemwright.data.jsonl import whole
+from gemwright.errors import UserError
+from gemwright.tasks import retrieval
+from gemwright.tasks.item import Draw, Item
+from gemwright.tasks.split import Audit, draw, items
+from gemwright.text.train import train_tokenizer
+
+SEED = 1
+ITEMS = 500_000
+VOCAB = 6144
+ROW = 1280  # pieces: the longest conversation, a long text with questions about it
+
+# How often each skill is drawn, of 100 items; about half of all pieces are texts to be searched.
+MIX = {
+    "arithmetic": 20,
+    "word_problems": 11,
+    "instructions": 17,
+    "languages": 20,
+    "retrieval": 3,
+    "manipulation": 11,
+    "dialogue": 10,
+    "refusals": 5,
+}
+_SEARCHES = 3  # of 100: one text and many questions, for a text has to be read before one of them can be answered
+_SPOKEN = 40_000  # items that the vocabulary is made from
+
+
+def many_questions(generator: random.Random) -> Item:
+    """A text and up to sixteen questions about it, which are all learnt from; no test asks so many."""
+    length = generator.randint(retrieval.SHORTEST, retrieval.LONGEST)
+    asked = generator.randint(4, 6 if length > 700 else 16)
+    return retrieval.question("many", generator, words=length, before=asked, codes=generator.random() < 0.7)
+
+
+def conversations(seed: int, count: int) -> Iterator[Item]:
+    """`count` items of the training side, each of a skill drawn by `MIX`."""
+    streams = {which: items(which, "train", seed=seed) for which in MIX}
+    streams["many"] = _stream(many_questions, seed)
+    choose = random.Random(f"curriculum {seed}")
+    for which in choose.choices(list(streams), [*MIX.values(), _SEARCHES], k=count):
+        yield next(streams[which])
+
+
+def _stream(task: Draw, seed: int) -> Iterator[Item]:
+    number = 0
+    while True:
+        yield draw(task, "train", random.Random(f"curriculum many {seed} {number}"))
+        number += 1
+
+
+def prepare(folder: Path, *, seed: int = SEED, count: int = ITEMS, vocab: int = VOCAB) -> Path:
+    """The curriculum in `folder`, which is made if it is not there. Raises `UserError` where another lies there, or
+    the folder cannot be written."""
+    request: dict[str, Any] = {"seed": seed, "items": count, "vocab": vocab, "mix": MIX, "searches": _SEARCHES}
+    facts = folder / "curriculum.json"
+    if facts.exists():
+        _agree(facts, request)
+        return folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        audit = _write(folder, seed, count)
+        _vocabulary(folder, vocab)
+        facts.write_text(json.dumps({"request": request, "audit": audit}, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}", hint="choose another folder") from error
+    return folder
+
+
+def _agree(facts: Path, request: dict[str, Any]) -> None:
+    try:
+        found = json.loads(facts.read_text(encoding="utf-8"))["request"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"cannot read {facts}: {error}", hint="delete the folder; it is drawn anew") from error
+    if found != request:
+        raise UserError(f"{facts.parent} holds another curriculum", hint="choose another folder, or delete that one")
+
+
+def _write(folder: Path, seed: int, count: int) -> dict[str, Any]:
+    """Draws the conversations, and looks for what a test would ask among them."""
+    audit = Audit()
+    with whole([folder / "train.jsonl"]) as (file,):
+        for item in conversations(seed, count):
+            audit.add("train", item)
+            file.write(json.dumps(item.to_json(), ensure_ascii=False).encode() + b"\n")
+    for item in items("all", "test", count=4000):
+        audit.add("test", item)
+    assert not any(audit.overlaps.values()), "an item of the test side was drawn"
+    return dict(audit.report())
+
+
+def _vocabulary(folder: Path, vocab: int) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "text.txt"
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            for item in conversations(SEED, _SPOKEN):
+                file.writelines(f"{message.text}\n" for message in item.conversation())
+            for document in python_text.documents():
+                file.write(document.text)
+        train_tokenizer([path], vocab, folder / "tokenizer", family="gemma3", overwrite=True)
+

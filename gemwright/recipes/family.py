@@ -1,0 +1,185 @@
+"""The pocket family: a teacher, a Gemma 3, a Gemma 2 and a RecurrentGemma that read the same curriculum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gemwright.arch.gemma2 import gemma2
+from gemwright.arch.gemma3 import gemma3
+from gemwright.arch.recurrentgemma import recurrentgemma
+from gemwright.arch.spec import Model
+from gemwright.data.documents import PYTHON
+from gemwright.paths import probe
+from gemwright.recipes import curriculum
+from gemwright.recipes.curriculum import ROW, VOCAB
+from gemwright.train.export import export
+from gemwright.train.loop import Outcome, Progress, train
+from gemwright.train.optim import Optim
+from gemwright.train.run import Data, Run, Step, Watch
+from gemwright.train.schedule import Schedule
+
+CONTEXT = 2048
+WINDOW = 128
+SAMPLING = {"do_sample": True, "temperature": 0.3, "top_k": 40, "top_p": 0.95}
+_BASES = {"local_base": 10_000.0, "global_base": 1_000_000.0, "global_factor": 1.0}
+
+
+def gemma3_of(name: str, *, width: int, depth: int, heads: int, kv_heads: int, head_dim: int, hidden: int) -> Model:
+    """A Gemma 3 of the family: every sixth layer is global."""
+    return gemma3(
+        name=name,
+        width=width,
+        depth=depth,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        hidden=hidden,
+        vocab=VOCAB,
+        context=CONTEXT,
+        window=WINDOW,
+        pattern=6,
+        query_scalar=float(head_dim),
+        **_BASES,
+        attention_cap=None,
+        final_cap=None,
+        norm_epsilon=1e-6,
+        vision=None,
+    )
+
+
+def teacher() -> Model:
+    """A Gemma 3 of 21 million parameters."""
+    return gemma3_of("pocket-teacher", width=384, depth=12, heads=6, kv_heads=2, head_dim=64, hidden=1024)
+
+
+def pocket() -> Model:
+    """A Gemma 3 of 5.8 million parameters."""
+    return gemma3_of("pocket", width=192, depth=12, heads=4, kv_heads=1, head_dim=48, hidden=512)
+
+
+def pocket_gemma2() -> Model:
+    """The pocket model as a Gemma 2: local and global layers in turn, soft caps, no QK-norm."""
+    return gemma2(
+        name="pocket-gemma2",
+        width=192,
+        depth=12,
+        heads=4,
+        kv_heads=1,
+        head_dim=48,
+        hidden=512,
+        vocab=VOCAB,
+        context=CONTEXT,
+        window=WINDOW,
+        pattern=2,
+        query_scalar=48.0,
+        attention_cap=50.0,
+        final_cap=30.0,
+        rope_base=10_000.0,
+        norm_epsilon=1e-6,
+    )
+
+
+def pocket_recurrent() -> Model:
+    """The pocket model as a RecurrentGemma: two recurrent layers to one of local attention."""
+    return recurrentgemma(
+        name="pocket-recurrent",
+        width=192,
+        depth=12,
+        recurrent_width=192,
+        conv=4,
+        heads=4,
+        kv_heads=1,
+        head_dim=48,
+        hidden=480,
+        vocab=VOCAB,
+        context=None,
+        window=WINDOW,
+        window_edge="inside",
+        rope_base=10_000.0,
+        rope_share=0.5,
+        blocks=("recurrent", "recurrent", "attention"),
+        gate_blocks=4,
+        embed_scale=True,
+        final_cap=30.0,
+        norm_epsilon=1e-6,
+    )
+
+
+def run_of(name: str, model: Model, out: str | Path, *, steps: int, rate: float) -> Run:
+    """The run that trains a member in the folder `out`; the curriculum is `curriculum` beside it. Raises `UserError`
+    where `out` is no path."""
+    out = probe(out)
+    shared = out.parent / "curriculum"
+    return Run(
+        name=name,
+        model=model,
+        start=None,
+        tokenizer=shared / "tokenizer",
+        data=Data(
+            sources=(str(shared / "train.jsonl"), PYTHON),
+            weights=(0.9, 0.1),
+            epochs=None,
+            field="text",
+            bad="stop",
+            held_out=0.005,
+            row=ROW,
+        ),
+        step=Step(tokens=8 * ROW, micro=8 * ROW, recompute=False),
+        optim=Optim(rate=rate, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
+        schedule=Schedule(kind="wsd", warmup=100, floor=0.05, decay=0.3),
+        steps=steps,
+        seed=1,
+        compute="bfloat16",
+        ema=None,
+        chosen="last",
+        watch=Watch(log=10, evaluate=500, checkpoint=100, keep=2, tensorboard=False),
+        out=out,
+    )
+
+
+def make(
+    run: Run,
+    *,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[int], bool] | None = None,
+) -> tuple[Outcome, Path | None]:
+    """Draws the curriculum if it is not there, trains, and writes the folder `out/model` (None where the run was
+    stopped, with a checkpoint to resume from). Raises `UserError` as `train` does."""
+    curriculum.prepare(run.tokenizer.parent)
+    outcome = train(run, resume=resume, progress=progress, stop=stop)
+    if not outcome.finished:
+        return outcome, None
+    folder = export(
+        outcome.model,
+        run.tokenizer,
+        run.out / "model",
+        dtype=torch.bfloat16,
+        sampling=SAMPLING,
+        documents={"recipe.json": report(run, outcome)},
+        converses=True,
+        overwrite=resume,
+    )
+    return outcome, folder
+
+
+def report(run: Run, outcome: Outcome) -> dict[str, Any]:
+    """The run's facts, to stand beside the weights."""
+    return {
+        "recipe": run.name,
+        "torch": torch.__version__,
+        "parameters": sum(parameter.numel() for parameter in outcome.model.parameters()),
+        "steps": outcome.step,
+        "targets": round(outcome.targets),
+        "held_out": asdict(outcome.held_out) if outcome.held_out else None,
+        "seed": run.seed,
+        "optim": asdict(run.optim),
+        "schedule": asdict(run.schedule),
+        "step": asdict(run.step),
+        "compute": run.compute,
+    }
