@@ -199,8 +199,9 @@ class LM:
         model = self.model
         parts: list[Tensor] = []
         memory = handle = None
-        if len(ids) > _CHUNK:
-            memory = allocate(self.spec, sequences=1, tokens=len(ids), dtype=model.dtype, device=model.device)
+        if len(ids) > _CHUNK or self._int8_cache:  # what is remembered in bytes is read so from the first token on
+            place = {"dtype": model.dtype, "device": model.device}
+            memory = allocate(self.spec, sequences=1, tokens=len(ids), int8=self._int8_cache, **place)
             handle = memory.open()
         with torch.no_grad():
             for begin in range(0, len(ids), _CHUNK):

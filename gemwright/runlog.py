@@ -6,6 +6,7 @@ Training writes it; anything that draws curves or tables reads it. A line holds 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -47,7 +48,8 @@ class RunLog:
 
     def write(self, kind: str, **fields: Any) -> None:
         """Appends one line. Fields are JSON values; NaN and infinities are written as the strings of their names,
-        which every JSON reader takes. Raises `ValueError` for a reserved or unserialisable field or a closed log."""
+        which every JSON reader takes. Raises `ValueError` for a reserved or unserialisable field or a closed log, and
+        `UserError` where the disk takes no more: the lines before are whole then, and nothing of this one is left."""
         if taken := [name for name in RESERVED if name in fields]:
             raise ValueError(f"fields {taken} are written by the log itself")
         if self._file.closed:
@@ -57,9 +59,17 @@ class RunLog:
             line = json.dumps(_finite(record), ensure_ascii=False, allow_nan=False)
         except TypeError as error:
             raise ValueError(f"a field of the {kind!r} line is not a JSON value: {error}") from error
-        rest = memoryview(line.encode() + b"\n")
-        while rest:  # an unbuffered write may take a part only
-            rest = rest[self._file.write(rest) :]
+        size = self._file.seek(0, os.SEEK_END)
+        try:
+            rest = memoryview(line.encode() + b"\n")
+            while rest:  # an unbuffered write may take a part only
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(size)  # a later line must not continue half of this one
+            raise UserError(
+                f"cannot write the run log {self.path}: {error.strerror}", hint="make room on the disk, then resume"
+            ) from error
         self._next += 1
 
     def close(self) -> None:

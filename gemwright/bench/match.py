@@ -63,6 +63,7 @@ def compare(
     *,
     rounds: int,
     quant: str | None = None,
+    int8_cache: bool = False,
     peers: Sequence[Peer] = (),
     folder: Path | None = None,
     gguf: Path | None = None,
@@ -70,15 +71,16 @@ def compare(
 ) -> Result:
     """Measures this project on `model` (a folder or a file) and each peer on the same model in the form it reads.
 
-    `quant`: how our loader is to store the matrices. `folder`, `gguf`: the model in another form, for peers that
-    cannot read `model`. All compute with as many threads as torch does here. Every file is read once beforehand, so
-    that nobody pays for the disk. Raises `UserError` for a peer without a file, and for whatever stops a contestant.
+    `quant`: how our loader is to store the matrices; `int8_cache`: whether our cache is to hold bytes. `folder`,
+    `gguf`: the model in another form, for peers that cannot read `model`. All compute with as many threads as torch
+    does here. Every file is read once beforehand, so that nobody pays for the disk. Raises `UserError` for a peer
+    without a file, and for whatever stops a contestant.
     """
     if not measures:
         raise UserError("there is nothing to measure", hint="ask for shorter prompts, or for less")
     threads = torch.get_num_threads()
     common = {"threads": threads, "context": longest(measures)}
-    own = {"path": str(model), **common} | ({} if quant is None else {"quant": quant})
+    own = {"path": str(model), **common, "quant": quant, "int8_cache": int8_cache}
     command = (sys.executable, "-m", "gemwright.bench.worker")
     contestants = [Contestant(name=_OURS, command=command, load=own, bytes=_memory(model))]
     files: dict[Path, None] = {model: None}
@@ -95,7 +97,8 @@ def compare(
     entries = contest(contestants, measures, rounds=rounds, say=say)
     say("measuring the machine's bandwidth again")
     bandwidth = max(bandwidth, read_bandwidth())
-    facts = {"model": model.name, "quant": quant, "threads": threads, "rounds": rounds, **machine()}
+    facts = {"model": model.name, "quant": quant, "int8_cache": int8_cache, "threads": threads, "rounds": rounds}
+    facts |= machine()
     return Result(entries=entries, measures=measures, bandwidth=bandwidth, facts=facts)
 
 

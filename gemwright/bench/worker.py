@@ -22,13 +22,17 @@ from gemwright.ops.matmul import Matrix
 class Gemwright:
     """A loaded model with an engine for one sequence and, from the first batch on, an engine for several."""
 
-    def __init__(self, path: str, threads: int, context: int, quant: str | None = None) -> None:
-        """`context`: tokens of the longest single sequence. `quant`: how `load` is to store the matrices."""
+    def __init__(
+        self, path: str, threads: int, context: int, quant: str | None = None, int8_cache: bool = False
+    ) -> None:
+        """`context`: tokens of the longest single sequence. `quant`: how `load` is to store the matrices. `int8_cache`:
+        see `Engine`."""
         torch.set_num_threads(threads)
         more: dict[str, Any] = {} if quant is None else {"quant": quant}
         lm = gw.load(path, context=context, **more)
         self._lm = lm
-        self._engine = Engine(lm.model, lm.tokenizer, context=context, sequences=1)
+        self._int8_cache = int8_cache
+        self._engine = self._make(context, 1)
         self._batch: Engine | None = None
         self._size = (0, 0)
         self.weights = weight_bytes(lm.model)
@@ -68,9 +72,13 @@ class Gemwright:
     def _batch_engine(self, room: int, sequences: int) -> Engine:
         """The engine for batches, with room for that many tokens of each sequence; made when one is asked for."""
         if self._batch is None or self._size != (room, sequences):
-            self._batch = Engine(self._lm.model, self._lm.tokenizer, context=room, sequences=sequences)
+            self._batch = self._make(room, sequences)
             self._size = (room, sequences)
         return self._batch
+
+    def _make(self, context: int, sequences: int) -> Engine:
+        lm = self._lm
+        return Engine(lm.model, lm.tokenizer, context=context, sequences=sequences, int8_cache=self._int8_cache)
 
 
 def weight_bytes(model: Decoder) -> int:

@@ -23,6 +23,7 @@ def run(
     quant: Annotated[
         str | None, typer.Option(help="Store the matrices like this, as in q4_0.", show_default="as loaded")
     ] = None,
+    int8_cache: options.Int8Cache = False,
     against: Annotated[
         list[str] | None, typer.Option(help="A peer to run in turn; may be given again.", show_default=False)
     ] = None,
@@ -68,9 +69,11 @@ def run(
     for note in notes:
         show.note(note)
     options.use_threads(threads)
-    forms = {"folder": folder, "gguf": gguf}
+    files = {"folder": folder, "gguf": gguf}
     with _progress() as say:
-        result = match.compare(path, measures, rounds=rounds, quant=quant, peers=chosen, say=say, **forms)
+        result = match.compare(
+            path, measures, rounds=rounds, quant=quant, int8_cache=int8_cache, peers=chosen, say=say, **files
+        )
     _show(result, plot, json)
 
 
@@ -103,7 +106,7 @@ def _show(result: Result, plot: Path | None, json: bool) -> None:
         return
     out = show.console()
     facts = result.facts
-    how = f", {facts['quant']}" if facts["quant"] else ""
+    how = (f", {facts['quant']}" if facts["quant"] else "") + (", int8 cache" if facts["int8_cache"] else "")
     out.print(f"[bold]{facts['model']}[/bold]{how}: {facts['threads']} threads, medians of {facts['rounds']} rounds")
     out.print(table.table(result))
     for line in table.remarks(result):

@@ -43,6 +43,7 @@ def run(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     quant: options.Quant = None,
+    int8_cache: options.Int8Cache = False,
     adapter: options.Adapter = None,
     threads: options.Threads = None,
 ) -> None:
@@ -61,7 +62,7 @@ def run(
         repetition_penalty=repetition_penalty,
         seed=seed,
     )
-    lm = options.load(model, device, dtype, threads, context, quant, adapter)
+    lm = options.load(model, device, dtype, threads, context, quant, adapter, int8_cache)
     from gemwright.cli.conversation import Conversation
 
     if lm.tokenizer is None or lm.folder is None:

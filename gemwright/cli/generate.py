@@ -34,6 +34,7 @@ def run(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     quant: options.Quant = None,
+    int8_cache: options.Int8Cache = False,
     adapter: options.Adapter = None,
     threads: options.Threads = None,
     json: options.Json = False,
@@ -58,7 +59,7 @@ def run(
         logprobs=logprobs,
     )
     text = options.read_stdin() if prompt == "-" else prompt
-    lm = options.load(model, device, dtype, threads, context, quant, adapter)
+    lm = options.load(model, device, dtype, threads, context, quant, adapter, int8_cache)
     if json:
         show.as_json(_tree(lm.generate(text, chosen), lm, text))
     else:

@@ -19,16 +19,21 @@ from gemwright.cli import (
     bench,
     chat,
     convert,
+    data,
+    eval,
     generate,
     inspect,
+    lora,
     new,
     plan,
     pull,
     quantize,
     score,
     show,
+    teach,
     tokenizer,
     train,
+    tune,
 )
 from gemwright.errors import UserError
 
@@ -64,10 +69,12 @@ def gemwright_command(
     """
 
 
-for _module in (chat, generate, score, inspect, plan, new, convert, quantize, pull, train, bench):
+for _module in (chat, generate, score, inspect, plan, new, convert, quantize, pull, train, tune, teach, bench, eval):
     _name = _module.__name__.rpartition(".")[2]
-    app.command(_name, no_args_is_help=_name not in ("bench", "chat", "inspect", "plan"))(_module.run)
+    app.command(_name, no_args_is_help=_name not in ("bench", "chat", "eval", "inspect", "plan"))(_module.run)
+app.add_typer(lora.app, name="lora")
 app.add_typer(tokenizer.app, name="tokenizer")
+app.add_typer(data.app, name="data")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -28,6 +28,10 @@ Quant = Annotated[
         show_default="as the files have them",
     ),
 ]
+Int8Cache = Annotated[
+    bool,
+    typer.Option("--int8-cache", help="Remember keys and values of global layers in bytes: half the memory."),
+]
 Adapter = Annotated[
     Path | None, typer.Option(help="A folder with a LoRA adapter, as PEFT writes it.", show_default=False)
 ]
@@ -65,13 +69,15 @@ def load(
     context: int | None = None,
     quant: str | None = None,
     adapter: Path | None = None,
+    int8_cache: bool = False,
 ) -> LM:
     """The model with its tokenizer; what loading has to say goes to stderr."""
     from gemwright.lm import load as load_lm
 
     use_threads(threads)
     with show.waiting(f"loading {model}"):
-        lm = load_lm(model, device=device, dtype=dtype, context=context, quant=quant, adapter=adapter)
+        settings = {"device": device, "dtype": dtype, "context": context}
+        lm = load_lm(model, **settings, quant=quant, adapter=adapter, int8_cache=int8_cache)
     for note in lm.notes:
         show.note(note)
     return lm

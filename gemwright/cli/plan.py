@@ -25,6 +25,7 @@ def run(
     ] = None,
     dtype: options.Dtype = "auto",
     quant: options.Quant = None,
+    int8_cache: options.Int8Cache = False,
     chunk: Annotated[int, typer.Option(help="Prompt tokens in a step.")] = 512,
     json: options.Json = False,
 ) -> None:
@@ -38,7 +39,8 @@ def run(
     from gemwright.planner.measure import available
 
     room = show.read_size(memory) if memory else available()
-    counted = plan(model, context=context, batch=batch, dtype=dtype, chunk=chunk, memory=room, quant=quant)
+    shape = {"context": context, "batch": batch, "chunk": chunk}
+    counted = plan(model, **shape, dtype=dtype, memory=room, quant=quant, int8_cache=int8_cache)
     if json:
         show.as_json(counted.to_json())
         return
@@ -71,7 +73,8 @@ def _table(counted: Plan) -> Table:
     for part, count in counted.weights.items():
         row(f"weights: {'embedding table' if part == 'table' else part}", count)
     row("weights: copies for the kernels", counted.copies, "norms in float32, gates, alignment")
-    row("cache: global layers", counted.cache["global"], "grows with the context")
+    grows = "grows with the context" + (", a byte for each number" if counted.int8_cache else "")
+    row("cache: global layers", counted.cache["global"], grows)
     row("cache: local layers", counted.cache["local"], "the window, and 8 tokens of slack")
     row("cache: recurrent state", counted.cache["recurrent"], "the same at every length")
     logits_count = counted.logits > counted.activations

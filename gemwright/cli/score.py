@@ -30,6 +30,7 @@ def run(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     quant: options.Quant = None,
+    int8_cache: options.Int8Cache = False,
     adapter: options.Adapter = None,
     threads: options.Threads = None,
     json: options.Json = False,
@@ -43,7 +44,7 @@ def run(
     if (text is None) == (file is None):
         raise UserError("there must be a text or a file, and not both", hint='gemwright score "def " or --file FILE')
     content = options.read_file(file) if file is not None else options.read_stdin() if text == "-" else text or ""
-    lm = options.load(model, device, dtype, threads, quant=quant, adapter=adapter)
+    lm = options.load(model, device, dtype, threads, quant=quant, adapter=adapter, int8_cache=int8_cache)
     with show.waiting("reading"):
         found = lm.score(content, window=window, stride=stride)
     summary = _summary(found, content)

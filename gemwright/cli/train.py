@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gemwright.cli import options, show
+from gemwright.cli.train_plan import print_forecast
+from gemwright.cli.train_view import View
 from gemwright.errors import UserError
 
 if TYPE_CHECKING:
-    from gemwright.train.loop import Outcome, Progress
+    from gemwright.train.progress import Outcome
+    from gemwright.train.run import Run
 
-_LINE = 10.0  # seconds between lines of progress where there is no terminal
+_OWN_COMMAND = ("tune",)  # it asks for a model and data
 
 
 def run(
@@ -27,6 +29,11 @@ def run(
         list[str] | None,
         typer.Option(metavar="FIELD=VALUE", help="Change a field of the run; may be given again.", show_default=False),
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what the run would take, and leave.")] = False,
+    price: Annotated[
+        float | None, typer.Option(help="Of an hour of this machine; --dry-run tells the cost.", show_default=False)
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write OUT/tensorboard too.")] = False,
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
@@ -40,25 +47,52 @@ def run(
     module = _recipe(recipe)
     from gemwright.train.run import override
 
-    planned = override(getattr(module, recipe)(out), set or [])
-    with _Bar(planned.steps) as bar:
-        outcome, folder = module.make(planned, resume=resume, progress=bar.show)
+    settings = [*(set or []), *(["watch.tensorboard=true"] if tensorboard else [])]
+    planned = override(getattr(module, recipe)(out), settings)
+    if dry_run or price is not None:
+        _forecast(planned, price, json, wanted=dry_run)
+        return
+    execute(planned, module.make, resume=resume, json=json)
+
+
+def execute(planned: Run, make: Callable[..., tuple[Outcome, Path | None]], *, resume: bool, json: bool) -> None:
+    """Runs what is planned under the live view, and says how it ended; stopped, the exit code is 130."""
+    with View(planned.name) as view:
+        outcome, folder = make(planned, resume=resume, progress=view.show)
     _report(outcome, folder, json)
     if folder is None:
         raise typer.Exit(130)
 
 
+def _forecast(run: Run, price: float | None, json: bool, *, wanted: bool) -> None:
+    """What the run would take, on stdout."""
+    if not wanted or (price is not None and not price >= 0):
+        problem = "is only told by --dry-run" if not wanted else "of an hour cannot be less than nothing"
+        raise UserError(f"a price {problem}", hint="write --dry-run --price 2.5")
+    from gemwright.train.forecast import forecast
+
+    with show.waiting("counting, and trying a step"):
+        told = forecast(run, price=price)
+    if json:
+        show.as_json(told.to_json())
+    else:
+        print_forecast(told)
+
+
 def _recipe(name: str) -> ModuleType:
-    """The module of a recipe: a file of that name among the recipes."""
+    """The module of a recipe: a file among the recipes with a function of its own name, which gives the run."""
     import pkgutil
     from importlib import import_module
 
     from gemwright import recipes
 
-    known = sorted(found.name for found in pkgutil.iter_modules(recipes.__path__))
-    if name not in known:
-        raise UserError(f"there is no recipe {name!r}", hint=f"recipes: {', '.join(known)}")
-    return import_module(f"gemwright.recipes.{name}")
+    modules = {found.name: f"{recipes.__name__}.{found.name}" for found in pkgutil.iter_modules(recipes.__path__)}
+    module = import_module(modules[name]) if name in modules else None
+    if module is None or not hasattr(module, "make") or not hasattr(module, name) or name in _OWN_COMMAND:
+        known = [each for each in sorted(modules) if hasattr(import_module(modules[each]), each)]
+        hint = f"recipes: {', '.join(each for each in known if each not in _OWN_COMMAND)}"
+        raise UserError(f"there is no recipe {name!r}", hint=hint)
+    return module
 
 
 def _report(outcome: Outcome, folder: Path | None, json: bool) -> None:
@@ -74,54 +108,3 @@ def _report(outcome: Outcome, folder: Path | None, json: bool) -> None:
     if held_out:
         show.note(f"held-out text: {held_out.loss:.4f} nats a token, {held_out.bits_per_byte:.4f} bits a byte")
     print(folder)
-
-
-class _Bar:
-    """Progress on stderr: a bar on a terminal, else a line now and then."""
-
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
-        self._bar: Any = None
-        self._task: Any = None
-        self._last = -_LINE
-        self._console = show.console(stderr=True)
-
-    def __enter__(self) -> _Bar:
-        if sys.stderr.isatty():
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (BarColumn(bar_width=None), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"))
-            self._bar = Progress(*columns, TimeRemainingColumn(compact=True), console=self._console)
-            self._task = self._bar.add_task("", total=self._steps, facts="preparing the text")
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    @property
-    def show(self) -> Callable[[Progress], None]:
-        """What the loop calls after each step."""
-        return self._shown if self._bar is not None else self._line
-
-    def _shown(self, progress: Progress) -> None:
-        if progress.note:
-            self._console.print(f"note: {progress.note}", markup=False)
-        facts = f"loss {progress.loss:.3f} {progress.tokens_per_second:.0f} tok/s"
-        if progress.held_out:
-            facts += f" {progress.held_out.bits_per_byte:.3f} bits/B"
-        self._bar.update(self._task, completed=progress.step, facts=facts)
-
-    def _line(self, progress: Progress) -> None:
-        if progress.note:
-            show.note(progress.note)
-        if progress.seconds - self._last < _LINE and progress.step != progress.steps:
-            return
-        self._last = progress.seconds
-        print(
-            f"step {progress.step}/{progress.steps}  loss {progress.loss:.3f}  "
-            f"{progress.tokens_per_second:.0f} tokens/s  {progress.remaining / 60:.1f} min left",
-            file=sys.stderr,
-            flush=True,
-        )

@@ -36,14 +36,13 @@ def philox(counter: Int64[Tensor, "*N 4"], key: tuple[int, int]) -> Int64[Tensor
 def uniforms(
     seed: int, serial: Int64[Tensor, " M"], position: Int64[Tensor, " M"], count: int
 ) -> Float64[Tensor, "M count"]:
-    """`count` numbers in [0, 1) for each place (`serial`, `position`): int64 `[M]` each → float64 `[M, count]`.
+    """`count` numbers in (0, 1), odd multiples of 2⁻³³, for each place (`serial`, `position`), int64 `[M]` each →
+    float64 `[M, count]`.
 
     `seed` is taken modulo 2⁶⁴; serials and positions are 0 or more, positions below 2³².
     """
-    blocks = torch.arange((count + 1) // 2, device=serial.device).expand(len(serial), -1)
+    blocks = torch.arange((count + 3) // 4, device=serial.device).expand(len(serial), -1)
     place = [position & _WORD, serial & _WORD, serial >> 32]
     counter = torch.stack([blocks, *(word[:, None].expand_as(blocks) for word in place)], dim=-1)
-    words = philox(counter, (seed & _WORD, seed >> 32 & _WORD))
-    # 53 bits, as many as a float64 holds: 32 of one word, 21 of the next.
-    pairs = (words[..., 0::2] << 21) | (words[..., 1::2] >> 11)
-    return pairs.flatten(1)[:, :count].double() * 2.0**-53
+    words = philox(counter, (seed & _WORD, seed >> 32 & _WORD)).flatten(1)[:, :count]
+    return (words.double() + 0.5) * 2.0**-32

@@ -110,9 +110,13 @@ def vision_parameters(vision: Vision, width: int) -> int:
     return inputs + tower.depth * (attention + mlp + 2 * norm) + norm + projector
 
 
-def cache_bytes(spec: Model, *, context: int, batch: int, dtype: torch.dtype, slack: int = 8) -> dict[str, int]:
-    """Bytes of the cache of `batch` sequences of `context` tokens: "global", "local" and "recurrent" layers."""
-    return allocate(spec, sequences=batch, tokens=context, slack=slack, dtype=dtype, device="meta").bytes()
+def cache_bytes(
+    spec: Model, *, context: int, batch: int, dtype: torch.dtype, slack: int = 8, int8: bool = False
+) -> dict[str, int]:
+    """Bytes of the cache of `batch` sequences of `context` tokens: "global", "local" and "recurrent" layers. `int8`:
+    see `cache.allocate`."""
+    cache = allocate(spec, sequences=batch, tokens=context, slack=slack, dtype=dtype, device="meta", int8=int8)
+    return cache.bytes()
 
 
 def all_full(spec: Model) -> Model:
@@ -134,7 +138,9 @@ class Working:
     logits: int
 
 
-def working(spec: Model, *, context: int, batch: int, chunk: int, dtype: torch.dtype, forms: Forms = ()) -> Working:
+def working(
+    spec: Model, *, context: int, batch: int, chunk: int, dtype: torch.dtype, forms: Forms = (), int8: bool = False
+) -> Working:
     """The largest step: the last `chunk` tokens of a prompt that fills the context, and one token of every other
     sequence of the batch."""
     tokens = min(context, chunk + batch - 1)
@@ -146,7 +152,7 @@ def working(spec: Model, *, context: int, batch: int, chunk: int, dtype: torch.d
     with mode, LiveBytes() as weights:
         _fill(model, dtype, few_forms)
     with mode:
-        cache = allocate(few, sequences=1, tokens=context, dtype=dtype)
+        cache = allocate(few, sequences=1, tokens=context, dtype=dtype, int8=int8)
         ids = torch.zeros(tokens, dtype=torch.int64)
         picked = torch.zeros(min(batch, tokens), dtype=torch.int64)
     handle = cache.open()

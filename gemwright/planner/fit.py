@@ -33,10 +33,11 @@ class Plan:
 
     `quant`: the scheme that rounds the weights (None: they stay as the files have them). `weights`: by part, as they
     are packed; `copies`: what packed blocks keep beside them. `vision`: the picture tower, which is not loaded and not
-    in the total. `cache`: by kind of layer (global, local, recurrent). `activations` and `logits` take turns in a step:
-    the larger one counts. `tokenizer`: its tables. `runtime`, `scratch`: measured once, see `fit.RUNTIME`. `all_full`:
-    the cache if every attention layer were global. `memory`: bytes that may be used (None: not said). `longest`: the
-    longest context that fits in them (None: not asked, or any, as `unbounded` says; 0: none does).
+    in the total. `int8_cache`: the global layers remember signed bytes. `cache`: by kind of layer (global, local,
+    recurrent). `activations` and `logits` take turns in a step: the larger one counts. `tokenizer`: its tables.
+    `runtime`, `scratch`: measured once, see `fit.RUNTIME`. `all_full`: the cache if every attention layer were global.
+    `memory`: bytes that may be used (None: not said). `longest`: the longest context that fits in them (None: not
+    asked, or any, as `unbounded` says; 0: none does).
     """
 
     name: str
@@ -48,6 +49,7 @@ class Plan:
     weights: dict[str, int]
     copies: int
     vision: int
+    int8_cache: bool
     cache: dict[str, int]
     activations: int
     logits: int
@@ -97,6 +99,7 @@ def plan(
     dtype: str | torch.dtype = "auto",
     memory: int | None = None,
     quant: str | Scheme | None = None,
+    int8_cache: bool = False,
 ) -> Plan:
     """Counts what running a model takes as `gemwright.load` loads it, without loading or allocating it.
 
@@ -104,7 +107,7 @@ def plan(
     model that ships with the package. `context`: tokens of each of `batch` sequences (default: what the model was made
     for). `chunk`: prompt tokens in a step. `dtype`: "auto" is the dtype in which files that are here are loaded, else
     bfloat16. `memory`: bytes that may be used; the plan then tells the longest context that fits. `quant`: a scheme
-    that rounds the weights; without it they are held as the files have them.
+    that rounds the weights; without it they are held as the files have them. `int8_cache`: see `Engine`.
 
     Raises `UserError` for an unknown model, dtype or scheme and for numbers that cannot be planned.
     """
@@ -127,7 +130,7 @@ def plan(
         raise UserError(f"a memory of {memory} bytes holds nothing", hint="give a size such as 8G")
 
     def at(tokens: int, longest: int | None = None, unbounded: bool = False) -> Plan:
-        counted = _count(found, tokens, batch, chunk, chosen)
+        counted = _count(found, tokens, batch, chunk, chosen, int8_cache)
         name = None if wanted is None else wanted.name
         return replace(counted, quant=name, memory=memory, longest=longest, unbounded=unbounded)
 
@@ -157,10 +160,10 @@ def _packed(found: _Found, dtype: torch.dtype, wanted: Scheme | None) -> count.F
     return tuple((name, matrix.form) for name, matrix in matrices.items())
 
 
-def _count(found: _Found, context: int, batch: int, chunk: int, dtype: torch.dtype) -> Plan:
+def _count(found: _Found, context: int, batch: int, chunk: int, dtype: torch.dtype, int8: bool) -> Plan:
     """A plan in which nothing is said of quantisation and of memory."""
     spec = found.spec
-    shape = {"context": context, "batch": batch, "dtype": dtype}
+    shape: dict[str, Any] = {"context": context, "batch": batch, "dtype": dtype, "int8": int8}
     working = count.working(spec, chunk=chunk, **shape, forms=found.forms)
     weights = count.weights(spec, dtype, found.forms)
     full = count.cache_bytes(count.all_full(spec), **shape)
@@ -174,6 +177,7 @@ def _count(found: _Found, context: int, batch: int, chunk: int, dtype: torch.dty
         weights=dict(weights.parts),
         copies=weights.copies,
         vision=count.vision_parameters(spec.vision, spec.width) * dtype.itemsize if spec.vision else 0,
+        int8_cache=int8,
         cache=count.cache_bytes(spec, **shape),
         activations=working.activations,
         logits=working.logits,

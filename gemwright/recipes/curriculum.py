@@ -114,4 +114,3 @@ def _vocabulary(folder: Path, vocab: int) -> None:
             for document in python_text.documents():
                 file.write(document.text)
         train_tokenizer([path], vocab, folder / "tokenizer", family="gemma3", overwrite=True)
-

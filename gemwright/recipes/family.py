@@ -137,6 +137,8 @@ def run_of(name: str, model: Model, out: str | Path, *, steps: int, rate: float)
         compute="bfloat16",
         ema=None,
         chosen="last",
+        lora=None,
+        distill=None,
         watch=Watch(log=10, evaluate=500, checkpoint=100, keep=2, tensorboard=False),
         out=out,
     )

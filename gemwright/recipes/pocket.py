@@ -83,6 +83,8 @@ def pocket(out: str | Path) -> Run:
         compute="float32",
         ema=None,
         chosen="last",
+        lora=None,
+        distill=None,
         watch=Watch(log=10, evaluate=250, checkpoint=250, keep=2, tensorboard=False),
         out=out,
     )

@@ -19,7 +19,8 @@ import tokenizers
 from gemwright.errors import UserError
 from gemwright.text import sentencepiece_file
 from gemwright.text.config_files import read_object, token_name
-from gemwright.text.pieces import SPACE_MARK, SPECIAL, is_unparsed
+from gemwright.text.pieces import SPACE_MARK, SPECIAL, unparsed
+from gemwright.text.sentencepiece_file import CONTROL, UNKNOWN, ModelFile, Pieces
 
 AGAIN = "fetch the file again"
 FOREIGN = "use the tokenizer of a Gemma checkpoint"
@@ -61,27 +62,29 @@ def read_model(data: bytes, path: Path, special: set[str]) -> Loaded:
         model = sentencepiece_file.parse(data)
     except ValueError as error:
         raise UserError(f"{path}: not a whole SentencePiece model: {error}", hint=AGAIN) from error
+    return take_model(model, path, special)
+
+
+def take_model(model: ModelFile, path: Path, special: set[str]) -> Loaded:
+    """The same from what such a file says."""
     if model.model_type != sentencepiece_file.BPE:
         raise UserError(f"{path}: a SentencePiece model of type {model.model_type}, not BPE (2)", hint=FOREIGN)
     if model.dummy_prefix:
         raise UserError(f"{path}: this vocabulary adds a space before every text; Gemma's does not", hint=FOREIGN)
-    pieces = [piece.text for piece in model.pieces]
-    control = (sentencepiece_file.CONTROL, sentencepiece_file.UNKNOWN)
-    marks = {piece.text for piece in model.pieces if piece.kind in control}
-    marks |= {text for text in pieces if text in SPECIAL or text in special}
-    unparsed = marks | {text for text in pieces if is_unparsed(text)}
-    withdrawn = [
-        piece._replace(kind=sentencepiece_file.CONTROL)
-        if piece.text in unparsed and piece.kind != sentencepiece_file.UNKNOWN
-        else piece
-        for piece in model.pieces
+    own = Pieces.of(model.pieces)
+    pieces = list(own.texts)
+    marks = {text for text, kind in zip(pieces, own.kinds, strict=True) if kind in (CONTROL, UNKNOWN)}
+    marks |= SPECIAL.union(special).intersection(pieces)
+    plain = marks | unparsed(pieces)
+    kinds = [
+        CONTROL if text in plain and kind != UNKNOWN else kind for text, kind in zip(pieces, own.kinds, strict=True)
     ]
-    changed = sentencepiece_file.serialize(replace(model, pieces=withdrawn))
+    changed = sentencepiece_file.serialize(replace(model, pieces=Pieces(pieces, own.scores, kinds)))
     try:
         processor = sentencepiece.SentencePieceProcessor(model_proto=changed)
     except RuntimeError as error:
         raise UserError(f"{path}: SentencePiece refuses this model: {error}", hint=AGAIN) from error
-    return Loaded(pieces, frozenset(marks), frozenset(unparsed), lambda text: processor.encode(text, out_type=int))
+    return Loaded(pieces, frozenset(marks), frozenset(plain), lambda text: processor.encode(text, out_type=int))
 
 
 def _outside(folder: Path, config: dict[str, Any], size: int) -> list[str]:
@@ -120,12 +123,12 @@ def load_json(path: Path, special: set[str]) -> Loaded:
     pieces = json_pieces(path, model.get("vocab"), added)
     present = set(pieces)
     marks = present & ({entry["content"] for entry in added if entry.get("special")} | SPECIAL | special)
-    unparsed = marks | {text for text in pieces if is_unparsed(text)}
-    kept = [entry for entry in added if entry["content"] not in unparsed]
+    plain = marks | unparsed(pieces)
+    kept = [entry for entry in added if entry["content"] not in plain]
     # SentencePiece matches runs of spaces after spaces have become U+2581; published files say "before" here, which
     # differs where a text holds U+2581 itself
     tree["added_tokens"] = [entry | {"normalized": True} if _is_spaces(entry["content"]) else entry for entry in kept]
-    model["merges"] = [pair for pair in model["merges"] if _joined(pair) not in unparsed]
+    model["merges"] = [pair for pair in model["merges"] if _joined(pair) not in plain]
     # settings that would cut, pad or add to the ids of a text have no place here
     tree["truncation"] = tree["padding"] = tree["post_processor"] = None
     try:
@@ -140,7 +143,7 @@ def load_json(path: Path, special: set[str]) -> Loaded:
         ids: list[int] = back_end.encode(text, add_special_tokens=False).ids
         return [moved.get(token, token) for token in ids] if moved else ids
 
-    return Loaded(pieces, frozenset(marks), frozenset(unparsed), encode)
+    return Loaded(pieces, frozenset(marks), frozenset(plain), encode)
 
 
 def _is_spaces(content: str) -> bool:

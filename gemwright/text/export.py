@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def _json(tree: dict[str, Any], indent: int | None) -> bytes:
     return (json.dumps(tree, ensure_ascii=False, indent=indent) + "\n").encode("utf-8")
 
 
-def merges(vocabulary: list[Piece]) -> list[tuple[str, str]]:
+def merges(vocabulary: Sequence[Piece]) -> list[tuple[str, str]]:
     """Every way to build a piece from two others, best score first: the order in which BPE applies them.
 
     SentencePiece scores a pair by the piece that it makes, whatever the two parts are, so all ways to build one piece

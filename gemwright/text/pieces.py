@@ -8,6 +8,7 @@ small vocabulary of the same layout numbers its pieces differently. Sources: the
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 PAD = "<pad>"
@@ -29,6 +30,8 @@ SPECIAL = frozenset((*CORE, *TURNS, *IMAGES, IMAGE_SOFT))
 
 RESERVED = re.compile(r"<unused\d+>|<2mass>|\[@BOS@\]|\[multimodal\]")
 """Names kept for later tuning: never read out of plain text either, but shown when a model emits one."""
+
+_OPENING = ("<", "[")  # the first characters of all of them, which few of a vocabulary's 262,144 names share
 
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 SPACE_MARK = "▁"
@@ -70,9 +73,9 @@ GEMMA_3 = Vocabulary(
 VOCABULARIES = {"gemma1": GEMMA_2, "gemma2": GEMMA_2, "recurrentgemma": GEMMA_2, "gemma3": GEMMA_3}
 
 
-def is_unparsed(name: str) -> bool:
-    """Whether a piece of this name must never come out of ordinary text."""
-    return name in SPECIAL or RESERVED.fullmatch(name) is not None
+def unparsed(names: Iterable[str]) -> set[str]:
+    """Those of the names whose pieces must never come out of ordinary text."""
+    return {name for name in names if name[:1] in _OPENING and (name in SPECIAL or RESERVED.fullmatch(name))}
 
 
 def training_specials(family: str) -> tuple[str, ...]:

@@ -9,13 +9,14 @@ special pieces be withdrawn from text matching, which the library offers no swit
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 BPE = 2
 _SCORE = struct.Struct("<f")
+_TAIL = struct.Struct("<BfBB")  # a piece's score and type, where the type fits into one byte
 _ONE_BYTE = [bytes([value]) for value in range(0x80)]
 
 
@@ -27,11 +28,46 @@ class Piece(NamedTuple):
     kind: int
 
 
+class Pieces(Sequence[Piece]):
+    """Entries in id order, held as columns: 262,144 tuples are as many objects for the garbage collector to walk."""
+
+    def __init__(self, texts: list[str], scores: list[float], kinds: list[int]) -> None:
+        self.texts, self.scores, self.kinds = texts, scores, kinds
+
+    @classmethod
+    def of(cls, pieces: Sequence[Piece]) -> Pieces:
+        """Any pieces as columns; those that are so already as they are."""
+        if isinstance(pieces, Pieces):
+            return pieces
+        texts, scores, kinds = (list(column) for column in zip(*pieces, strict=True)) if pieces else ([], [], [])
+        return cls(texts, scores, kinds)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __iter__(self) -> Iterator[Piece]:
+        return map(Piece, self.texts, self.scores, self.kinds)
+
+    @overload
+    def __getitem__(self, at: int) -> Piece: ...
+    @overload
+    def __getitem__(self, at: slice) -> Pieces: ...
+    def __getitem__(self, at: int | slice) -> Piece | Pieces:
+        if isinstance(at, slice):
+            return Pieces(self.texts[at], self.scores[at], self.kinds[at])
+        return Piece(self.texts[at], self.scores[at], self.kinds[at])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # a list may change
+
+
 @dataclass(frozen=True)
 class ModelFile:
     """The read fields of a `tokenizer.model`; `rest` is every byte that is not a piece, untouched."""
 
-    pieces: list[Piece]
+    pieces: Sequence[Piece]
     model_type: int
     dummy_prefix: bool
     rest: bytes
@@ -155,10 +191,17 @@ def _field(number: int, value: int) -> bytes:
 
 def serialize(model: ModelFile) -> bytes:
     """The bytes of a `tokenizer.model` with these pieces and settings; `parse` reads it back equal."""
-    out: list[bytes] = []
-    for piece in model.pieces:
-        text = piece.text.encode("utf-8")
-        inner = b"\x0a" + _number(len(text)) + text + b"\x15" + _SCORE.pack(piece.score)
-        inner += b"\x18" + _number(piece.kind)
-        out += (b"\x0a", _number(len(inner)), inner)
+    tail, heads, out = _TAIL.pack, _HEADS, []
+    pieces = Pieces.of(model.pieces)
+    for text, score, kind in zip(pieces.texts, pieces.scores, pieces.kinds, strict=True):
+        data = text.encode("utf-8")
+        if len(data) < len(heads) and kind < 0x80:
+            out.append(heads[len(data)] + data + tail(0x15, score, 0x18, kind))
+            continue
+        inner = b"\x0a" + _number(len(data)) + data + b"\x15" + _SCORE.pack(score) + b"\x18" + _number(kind)
+        out.append(b"\x0a" + _number(len(inner)) + inner)
     return b"".join([*out, model.rest])
+
+
+# What stands before a piece's text, by its length in bytes: a table, for vocabularies have 262,144 pieces.
+_HEADS = [b"\x0a" + _number(size + 9) + b"\x0a" + _number(size) for size in range(0x80)]

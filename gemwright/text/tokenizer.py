@@ -17,6 +17,7 @@ from typing import Literal
 from gemwright.errors import UserError
 from gemwright.text import backends, pieces
 from gemwright.text.config_files import token_name, tokenizer_config
+from gemwright.text.sentencepiece_file import ModelFile
 
 Form = Literal["json", "model"]
 FILES: dict[Form, str] = {"json": "tokenizer.json", "model": "tokenizer.model"}
@@ -33,7 +34,7 @@ class Tokenizer:
     def __init__(self, loaded: backends.Loaded, source: Path, names: dict[str, str]) -> None:
         self.source = source
         self._pieces = loaded.pieces
-        self._ids = {piece: at for at, piece in enumerate(loaded.pieces)}
+        self._ids = dict(zip(loaded.pieces, range(len(loaded.pieces)), strict=True))
         self._encode: Callable[[str], list[int]] = loaded.encode
         self.bos = self._required(names.get("bos_token"), pieces.BOS)
         self.eos = self._required(names.get("eos_token"), pieces.EOS)
@@ -76,15 +77,15 @@ class Tokenizer:
         return cls(loaded, source, names)
 
     @classmethod
-    def of_model(cls, data: bytes, source: Path, names: dict[str, str]) -> Tokenizer:
-        """A vocabulary from the bytes of a `tokenizer.model`; `source` is the file that they came from.
+    def of_model(cls, model: ModelFile, source: Path, names: dict[str, str]) -> Tokenizer:
+        """A vocabulary from what a `tokenizer.model` says; `source` is the file that it came from.
 
         `names` says what the pieces "bos_token", "eos_token", "pad_token" and "unk_token" are called.
 
         Raises:
-            UserError: the bytes are damaged or of another kind, or the vocabulary has no such pieces.
+            UserError: SentencePiece refuses it, it is of another kind, or the vocabulary has no such pieces.
         """
-        return cls(backends.read_model(data, source, set(names.values())), source, names)
+        return cls(backends.take_model(model, source, set(names.values())), source, names)
 
     def _required(self, name: str | None, default: str) -> int:
         token = self._ids.get(name or default)

@@ -92,8 +92,7 @@ def rows(run: Run, files: Sequence[TokenFile]) -> Rows:
 def _weights(run: Run, files: Sequence[TokenFile]) -> Sequence[float]:
     if run.data.epochs is None:
         return run.data.weights
-    row = run.data.row
-    budget, most = run.steps * max(run.step.tokens // row, 1) * row, run.data.epochs
+    budget, most = run.steps * run.rows * run.data.row, run.data.epochs
     sizes = [file.meta.tokens for file in files]
     if budget > most * sum(sizes):
         raise UserError(

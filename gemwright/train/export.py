@@ -10,6 +10,7 @@ import torch
 
 from gemwright.nn.decoder import Decoder
 from gemwright.text.tokenizer import Tokenizer
+from gemwright.text.turns import turn_marks
 from gemwright.weights.save import save
 from gemwright.weights.side_files import tokenizer_files
 
@@ -22,16 +23,18 @@ def export(
     dtype: torch.dtype,
     sampling: Mapping[str, Any],
     documents: Mapping[str, Mapping[str, Any]],
+    converses: bool = False,
     overwrite: bool = False,
 ) -> Path:
     """Writes a Hugging Face folder, whole or not at all: the model in `dtype`, all tokenizer files of
-    `tokenizer_folder`, `generation_config.json` with `sampling` (temperature and so on) and the id that ends a text
-    (not the end of a turn: naming it says that the model holds conversations), and `documents`, further JSON files by
-    name. Raises `UserError` where the folder cannot be written."""
+    `tokenizer_folder`, `generation_config.json` with `sampling` (temperature and so on) and the id that ends a text,
+    and `documents`, further JSON files by name. That the model `converses` is said by naming the end of a turn, too.
+    Raises `UserError` where the folder cannot be written."""
     tokenizer = Tokenizer.load(tokenizer_folder)
+    ends = [tokenizer.eos, turn_marks(tokenizer)[1]] if converses else tokenizer.eos
     generation = {
         "bos_token_id": tokenizer.bos,
-        "eos_token_id": tokenizer.eos,
+        "eos_token_id": ends,
         "pad_token_id": tokenizer.pad,
         **sampling,
     }

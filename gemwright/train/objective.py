@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -9,15 +11,19 @@ from torch import Tensor
 from gemwright.data.batch import Batch
 from gemwright.nn.decoder import Decoder
 
+_NOTHING: Mapping[str, Tensor] = MappingProxyType({})
+
 
 class Sum(NamedTuple):
-    """`total`: float32 scalar, the sum of the weighted losses in nats, with its graph; `count`: the weights' sum.
+    """`total`: float32 scalar, the sum of the weighted losses in nats, with its graph; `count`: the weights' sum;
+    `parts`: sums of single terms over the same tokens, by name, for the log alone, without a graph.
 
     Only the loop divides, once, by the count of the whole step: so cutting a step into micro-batches changes nothing.
     """
 
     total: Tensor
     count: float
+    parts: Mapping[str, Tensor] = _NOTHING
 
 
 class Objective(Protocol):

@@ -29,9 +29,14 @@ def decays(name: str, parameter: Tensor) -> bool:
     return parameter.ndim > 1 and not name.endswith(".bias") and ".rg_lru." not in name
 
 
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that want a gradient, by name, in the model's order."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
 def build(model: nn.Module, optim: Optim) -> torch.optim.AdamW:
     """AdamW over the parameters that want a gradient, in one group with decay and one without."""
-    wanted = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    wanted = trained(model).items()
     groups = [
         {"params": [parameter for name, parameter in wanted if decays(name, parameter)], "weight_decay": optim.decay},
         {"params": [parameter for name, parameter in wanted if not decays(name, parameter)], "weight_decay": 0.0},

@@ -64,10 +64,12 @@ def write(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
         _flush(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(work, ignore_errors=True)
+        before = _up_to(folder, checkpoint.step - 1)
+        rest = f"then resume: {before[-1].name} is untouched" if before else "then begin again: there is none before it"
         raise UserError(
-            f"cannot write the checkpoint {target}: {error}", hint="make room on the disk; the ones before are whole"
+            f"cannot write the checkpoint {target}: {error}", hint=f"make room on the disk, {rest}"
         ) from error
-    for old in _folders(folder)[:-keep]:
+    for old in _up_to(folder, checkpoint.step)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -105,6 +107,12 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(
         (path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=lambda path: int(path.name[5:])
     )
+
+
+def _up_to(folder: Path, step: int) -> list[Path]:
+    """Checkpoints of this step and before. Later ones, which a resumed run has passed over, are not whole: they must
+    not count among those that are kept."""
+    return [path for path in _folders(folder) if int(path.name[5:]) <= step]
 
 
 def _remove_unfinished(folder: Path) -> None:

@@ -1,21 +1,22 @@
-"""All that changes while a model is trained, one step at a time: weights, moments, cursor, generator."""
+"""All that changes while a model is trained, one step at a time: weights, their average, moments, cursor, generator."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from gemwright.data.batch import Batch
-from gemwright.data.pack import Cursor, Packer
+from gemwright.data.pack import Cursor
 from gemwright.data.tokens import TokenFile
 from gemwright.errors import UserError
-from gemwright.nn.decoder import Decoder
-from gemwright.nn.init import initialise
-from gemwright.train import optim, state
+from gemwright.train import begin, corpus, optim, state
+from gemwright.train.clock import Clock
+from gemwright.train.diverged import diverged
+from gemwright.train.ema import Average
 from gemwright.train.objective import Objective
 from gemwright.train.run import Run, changed, facts
 from gemwright.train.schedule import factor
@@ -34,31 +35,86 @@ class Stepped:
 
 
 class Trainer:
-    """A run in memory. Made anew it has drawn its weights from the run's seed; `restore` puts back a checkpoint."""
+    """A run in memory. Made `fresh` it has its first weights; otherwise `restore` must bring a checkpoint's.
 
-    def __init__(self, run: Run, tokens: TokenFile, objective: Objective, device: torch.device | str = "cpu") -> None:
+    `since`: the steps that no line of the log has told of yet; they are part of a checkpoint, so that a resumed log
+    goes on as the uninterrupted one.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        tokens: Sequence[TokenFile],
+        objective: Objective,
+        device: torch.device | str = "cpu",
+        *,
+        fresh: bool = True,
+    ) -> None:
         self.run, self.objective, self.device = run, objective, torch.device(device)
-        self.packer = Packer(tokens, row=run.data.row, seed=run.seed)
+        self.packer = corpus.rows(run, tokens)
         self.generator = torch.Generator(self.device).manual_seed(run.seed)
-        with self.device:
-            self.model = Decoder(run.model)
-        initialise(self.model, self.generator)
-        self.model.train()
+        self.model = begin.build(run, self.generator, self.device, fresh=fresh)
         self.optimizer = optim.build(self.model, run.optim)
+        self.average = None if run.ema is None else Average(self.model, run.ema)
+        self.clock = Clock()
         self.step = 0
         self.targets = 0.0  # weighted targets learnt from so far
+        self.since: list[Stepped] = []
 
     @property
     def parameters(self) -> int:
         """How many numbers are trained."""
-        return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+        return sum(parameter.numel() for parameter in optim.trained(self.model).values())
+
+    def opening(self) -> dict[str, Any]:
+        """What a log tells of the run where a process begins with it."""
+        return {
+            "step": self.step,
+            "parameters": self.parameters,
+            "pieces": self.packer.pieces,
+            "rows": self.packer.rows,
+            "split": self.packer.split,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "run": facts(self.run),
+        }
+
+    def chosen(self) -> AbstractContextManager[None]:
+        """While the context is open, the model has the weights that the run evaluates and hands on."""
+        average = self.average if self.run.chosen == "average" else None
+        return nullcontext() if average is None or not self.step else average.in_place()
+
+    def hand_over(self) -> None:
+        """Gives the model, for good, the weights that the run hands on."""
+        if self.average is not None and self.run.chosen == "average" and self.step:
+            self.average.hand_over()
 
     def advance(self) -> Stepped:
         """One step of the optimiser. Raises `UserError`, with the batches saved and the weights as they were, where
         loss or gradient is not finite."""
-        batches = self._batches()
+        with self.clock.part("data"):
+            batches = self._batches()
         rate = self.run.optim.rate * factor(self.run.schedule, self.step, self.run.steps)
         optim.set_rate(self.optimizer, rate)
+        with self.clock.part("model"):
+            total, count = self._gradients(batches)
+        if not count:
+            raise UserError(f"step {self.step} has no token to learn from", hint="check the data's loss mask")
+        with self.clock.part("optimiser"):
+            norm = optim.divide_and_clip(self.model.parameters(), count, self.run.optim.clip)
+            if not torch.tensor([total, norm]).isfinite().all():
+                raise diverged(self.run.out, self.step, batches, total / count, norm)
+            self.optimizer.step()
+            self.step += 1
+            if self.average is not None:
+                self.average.update(self.step)
+        self.targets += count
+        tokens = sum(batch.tokens for batch in batches)
+        self.since.append(Stepped(total=total, count=count, tokens=tokens, norm=norm, rate=rate))
+        return self.since[-1]
+
+    def _gradients(self, batches: list[Batch]) -> tuple[float, float]:
+        """Leaves the gradients of the sum of all losses; returns that sum and its count."""
         self.optimizer.zero_grad(set_to_none=True)
         total = count = 0.0
         for batch in batches:
@@ -68,29 +124,24 @@ class Trainer:
                 loss.total.backward()
                 total += float(loss.total.detach())
                 count += loss.count
-        if not count:
-            raise UserError(f"step {self.step} has no token to learn from", hint="check the data's loss mask")
-        norm = optim.divide_and_clip(self.model.parameters(), count, self.run.optim.clip)
-        if not torch.tensor([total, norm]).isfinite().all():
-            raise self._diverged(batches, total / count, norm)
-        self.optimizer.step()
-        self.step += 1
-        self.targets += count
-        return Stepped(total=total, count=count, tokens=sum(batch.tokens for batch in batches), norm=norm, rate=rate)
+        return total, count
 
     def checkpoint(self) -> state.Checkpoint:
-        """All that the rest of the run depends on."""
+        """All that the rest of the run depends on. Parameters that are not trained are those of `Run.start`."""
+        average = {} if self.average is None else {"average": self.average.tensors}
         return state.Checkpoint(
             step=self.step,
             tensors={
-                "model": dict(self.model.named_parameters()),
+                "model": optim.trained(self.model),
                 "optimizer": dict(optim.moments(self.model, self.optimizer)),
+                **average,
                 "generators": {"run": self.generator.get_state()},
             },
             facts={
                 "run": facts(self.run),
                 "cursor": self.packer.cursor.to_json(),
                 "targets": self.targets,
+                "since": [asdict(one) for one in self.since],
                 "threads": torch.get_num_threads(),
                 "torch": torch.__version__,
             },
@@ -105,14 +156,17 @@ class Trainer:
                 hint="resume with the settings it began with, or start again in another folder",
             )
         try:
-            self.packer.seek(Cursor(**checkpoint.facts["cursor"]))
+            self.packer.seek(Cursor.from_json(checkpoint.facts["cursor"]))
             with torch.no_grad():
-                parameters = dict(self.model.named_parameters())
+                parameters = optim.trained(self.model)
                 for name, tensor in checkpoint.tensors["model"].items():
                     parameters.pop(name).copy_(tensor)
             if parameters:
                 raise ValueError(f"it lacks {', '.join(parameters)}")
             optim.restore_moments(self.model, self.optimizer, dict(checkpoint.tensors["optimizer"]))
+            if self.average is not None:
+                self.average.restore(checkpoint.tensors["average"])
+            self.since = [Stepped(**one) for one in checkpoint.facts["since"]]
         except (ValueError, KeyError, RuntimeError) as error:
             raise UserError(
                 f"the checkpoint of step {checkpoint.step} does not fit this run: {error}",
@@ -129,34 +183,15 @@ class Trainer:
 
     def _batches(self) -> list[Batch]:
         """The micro-batches of the next step."""
-        row = self.run.data.row
-        rows, most = max(self.run.step.tokens // row, 1), self.run.step.micro // row
+        rows, most = self.run.rows, self.run.step.micro // self.run.data.row
         return [self.packer.take(min(most, rows - first)) for first in range(0, rows, most)]
 
-    def _diverged(self, batches: list[Batch], loss: float, norm: float) -> UserError:
-        path = Path(self.run.out) / f"not-finite-step-{self.step:08d}.safetensors"
-        tensors = {}
-        for number, batch in enumerate(batches):
-            tensors |= {
-                f"{number}.ids": batch.ids,
-                f"{number}.targets": batch.targets,
-                f"{number}.weight": batch.weight,
-            }
-            tensors[f"{number}.starts"] = batch.span.tensors.starts
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, path)
-        return UserError(
-            f"step {self.step} has a loss of {loss} and a gradient norm of {norm}; its batches are in {path}",
-            hint="look at the batches, or begin a new run with a lower optim.rate",
-        )
 
-
-def summary(stepped: list[Stepped], seconds: float) -> dict[str, Any]:
+def summary(stepped: list[Stepped]) -> dict[str, Any]:
     """Several steps as one line of a log: `loss` in nats per target, over all of them; the last rate; the largest
-    gradient norm; tokens per second."""
+    gradient norm."""
     return {
         "loss": sum(one.total for one in stepped) / sum(one.count for one in stepped),
         "rate": stepped[-1].rate,
         "norm": max(one.norm for one in stepped),
-        "tokens_per_second": sum(one.tokens for one in stepped) / max(seconds, 1e-9),
     }

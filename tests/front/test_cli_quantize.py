@@ -1,21 +1,26 @@
-"""quantize, and --quant wherever a model is run or planned, as people type them."""
+"""quantize, and --quant and --int8-cache wherever a model is run or planned, as people type them."""
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from gemwright.bench.bandwidth import read_bandwidth
 from gemwright.cli.main import main
+from gemwright.engine.request import Sampling
 from gemwright.lm import load
 from gemwright.quant.scheme import SCHEMES
 
 SHAPE = ("width=64", "depth=7", "hidden=96", "head_dim=32", "query_scalar=32", "window=16", "context=256")
 GREEDY = ("--temperature", "0", "--max-tokens", "8")
+GREEDY_SAMPLING = Sampling(temperature=0, max_tokens=8)
 MEASURES = {"tokens", "kl", "kl_99", "original_perplexity", "perplexity", "agreement"}
 
 
@@ -186,6 +191,28 @@ def test_an_original_that_does_not_fit_runs_in_bfloat16_and_that_is_said(
     ended = cli("quantize", folder, "--quant", "q4_0", "--text", text, "--json")
     assert ended.json["original_dtype"] == "bfloat16" and "more than is free" in ended.err
     assert 0 < ended.json["kl"] < 1
+
+
+def test_an_int8_cache_is_planned_and_run_wherever_it_is_asked_for(cli: Callable, folder: Path) -> None:
+    plain, small = cli("plan", folder, "--json").json, cli("plan", folder, "--int8-cache", "--json").json
+    assert small["int8_cache"] and small["cache"]["global"] < 0.6 * plain["cache"]["global"]
+    assert plain["total"] > small["total"] and "a byte for each number" in cli("plan", folder, "--int8-cache").out
+    scored = cli("score", "def parse(self):", "-m", folder, "--int8-cache", "--json").json
+    expected = load(folder, int8_cache=True).score("def parse(self):")
+    assert [token["logprob"] for token in scored["tokens"]] == pytest.approx(expected.logprobs)
+    made = cli("generate", "def ", "-m", folder, "--int8-cache", *GREEDY, "--json").json
+    assert tuple(made["ids"]) == load(folder, int8_cache=True).generate("def ", GREEDY_SAMPLING).ids
+
+
+@pytest.mark.parametrize("command", ["chat", "bench"])
+def test_an_int8_cache_can_be_talked_to_and_measured(
+    cli: Callable, folder: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_bandwidth, "__defaults__", (3, 1 << 20))
+    words = ("--prefill", "16", "--decode", "2", "--batch", "1", "--rounds", "1") if command == "bench" else ()
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Hi\n"))
+    ended = cli(command, folder, "--int8-cache", *words)
+    assert ended.code == 0 and (command == "chat" or ", int8 cache" in ended.out)
 
 
 @pytest.mark.parametrize("out", ["folder", "file.gguf"])

@@ -5,11 +5,6 @@
 
 #include "plain.h"
 
-struct Heard {
-    bool holds;
-    std::string what;
-};
-
 enum Layout { STRAIGHT, RING, BLOCKS };
 
 struct Case {

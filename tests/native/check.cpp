@@ -5,6 +5,8 @@
 
 #include "attention.h"
 #include "plain.h"
+#include "training_mixing.h"
+#include "training_rows.h"
 
 static int failures = 0;
 
@@ -154,16 +156,6 @@ static void check_packing(Random &random) {
         claim(parts, std::string("packed in parts is packed whole: ") + FORMATS[f]);
         if (f == INT8) claim(rows, "activations are rounded to the nearest step of their group");
     }
-}
-
-// The largest difference, in parts of the right values' root mean square.
-static double distance(const std::vector<double> &right, const std::vector<double> &out) {
-    double squares = 0, most = 0;
-    for (size_t i = 0; i < right.size(); i++) {
-        squares += right[i] * right[i];
-        most = std::fmax(most, std::isfinite(out[i]) ? std::fabs(right[i] - out[i]) : INFINITY);
-    }
-    return most / std::sqrt(squares / right.size());
 }
 
 static void check_attention_in(Random &random, Format format, bool norms, int64_t pairs) {
@@ -321,6 +313,8 @@ int main() {
     check_attention_in(random, BF16, true, 24), check_attention_in(random, Q4_0, false, 12);
     check_block_out(random, BF16, BF16, true), check_block_out(random, Q4_0, INT8, false);
     check_recurrent_in(random, BF16), check_recurrent_in(random, INT4);
-    for (const Heard &heard : check_attention(random)) claim(heard.holds, heard.what);
+    for (const auto &check : {check_attention, check_norms, check_turns, check_gates, check_soft_targets,
+                              check_attention_grad, check_scan, check_convolution})
+        for (const Heard &heard : check(random)) claim(heard.holds, heard.what);
     return failures;
 }

@@ -14,6 +14,12 @@ typedef std::vector<double> Doubles;
 typedef std::vector<float> Floats;
 typedef std::vector<uint16_t> Halves16;  // bits of bfloat16 or float16
 
+// A claim, and whether it holds.
+struct Heard {
+    bool holds;
+    std::string what;
+};
+
 static const char *const FORMATS[] = {"BF16", "Q8_0", "Q4_0", "INT8", "INT4"};
 
 struct Random {
@@ -66,6 +72,21 @@ static Halves16 to_bf16(const Floats &x) {
     Halves16 out(x.size());
     for (size_t i = 0; i < x.size(); i++) out[i] = bf16_bits(x[i]);
     return out;
+}
+
+static double root_mean_square(const Doubles &x) {
+    double squares = 0;
+    for (double value : x) squares += value * value;
+    return std::sqrt(squares / x.size());
+}
+
+// The largest difference, in parts of the right values' root mean square; as it is where these are all zero.
+static double distance(const Doubles &right, const Doubles &out) {
+    const double size = root_mean_square(right);
+    double most = 0;
+    for (size_t i = 0; i < right.size(); i++)
+        most = std::fmax(most, std::isfinite(out[i]) ? std::fabs(right[i] - out[i]) : INFINITY);
+    return size > 0 ? most / size : most;
 }
 
 // A row's codes, and the step of each group of 32: the largest magnitude becomes 127.

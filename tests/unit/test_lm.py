@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import gemwright
+from gemwright.cache.allocate import allocate
 from gemwright.engine.request import Request, Sampling
 from gemwright.errors import UserError
 from gemwright.lm import LM, Score
@@ -154,6 +155,19 @@ def test_what_cannot_be_scored_is_refused(tiny: Tiny) -> None:
             lm.score(ids)
     with pytest.raises(UserError, match="empty"):
         lm.logits([])
+
+
+def test_scores_on_an_int8_cache_are_those_of_its_cache(tiny: Tiny) -> None:
+    """Short texts too: what was rounded is read from the first token on."""
+    model, ids = tiny("gemma-3-1b"), prompt(40)
+    plain, small = LM(model).score(ids).logprobs, LM(model, int8_cache=True).score(ids).logprobs
+    memory = allocate(model.spec, sequences=1, tokens=len(ids), dtype=model.dtype, int8=True)
+    step = memory.prepare([memory.open()], [len(ids)])
+    with torch.no_grad():
+        hidden = model(torch.tensor(ids), step.span, memory=step)
+        expected = model.head.log_probs(hidden[:-1], torch.tensor(ids[1:]))
+    assert small == tuple(expected.tolist()) and small != plain
+    assert small == pytest.approx(plain, abs=0.1)
 
 
 def test_perplexity_leaves_the_numbers_as_infinity() -> None:

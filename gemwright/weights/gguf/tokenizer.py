@@ -8,6 +8,7 @@ as they stand have spaces in place of U+2581, and the marks of turns and picture
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,17 @@ from gemwright.errors import UserError
 from gemwright.text import pieces as names
 from gemwright.text import sentencepiece_file
 from gemwright.text.scores import scored_pieces
-from gemwright.text.sentencepiece_file import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, ModelFile, Piece
+from gemwright.text.sentencepiece_file import (
+    BYTE,
+    CONTROL,
+    NORMAL,
+    UNKNOWN,
+    UNUSED,
+    USER_DEFINED,
+    ModelFile,
+    Piece,
+    Pieces,
+)
 from gemwright.text.template import template_text
 from gemwright.text.tokenizer import FILES, Tokenizer
 from gemwright.weights.fields import shorten
@@ -34,7 +45,7 @@ class Vocabulary:
     """Pieces in id order, as a SentencePiece file has them; `ids` of "bos", "eos", "unk", "pad" and "eot", those that
     there are; the chat template's source."""
 
-    pieces: tuple[Piece, ...]
+    pieces: Sequence[Piece]
     ids: dict[str, int]
     template: str | None
 
@@ -45,7 +56,7 @@ class Vocabulary:
     def _file(self) -> ModelFile:
         marks = {word: (token, self.pieces[token].text) for word, token in self.ids.items() if word != "eot"}
         rest = sentencepiece_file.settings(len(self.pieces), marks)
-        return ModelFile(list(self.pieces), sentencepiece_file.BPE, False, rest)
+        return ModelFile(self.pieces, sentencepiece_file.BPE, False, rest)
 
     def tokenizer(self, source: Path) -> Tokenizer:
         """The vocabulary at work; `source` is the file that it came from. Raises `UserError` when it is damaged."""
@@ -99,7 +110,7 @@ def _ids(header: Header, size: int) -> dict[str, int]:
     return found
 
 
-def _pieces(texts: list[str], scores: list[float], kinds: list[int], ids: dict[str, int]) -> tuple[Piece, ...]:
+def _pieces(texts: list[str], scores: list[float], kinds: list[int], ids: dict[str, int]) -> Pieces:
     """Pieces as SentencePiece has them.
 
     Old converters call pieces that are matched as they stand normal. Their score gives them away: it is 0 there, and
@@ -108,8 +119,8 @@ def _pieces(texts: list[str], scores: list[float], kinds: list[int], ids: dict[s
     bytes_start = kinds.index(BYTE) if BYTE in kinds else 0
     unknown = ids.get("unk", texts.index(names.UNKNOWN) if names.UNKNOWN in texts else -1)
     reserved = names.unparsed(texts) - names.SPECIAL
-    made = list(map(Piece, texts, scores, kinds))
-    for at, (text, score, kind) in enumerate(made):
+    made = Pieces(list(texts), list(scores), list(kinds))
+    for at, (text, score, kind) in enumerate(zip(texts, scores, kinds, strict=True)):
         if kind == NORMAL and (score or at >= bytes_start) and at != unknown and text not in reserved:
             continue  # most of them
         if at == unknown:
@@ -119,9 +130,9 @@ def _pieces(texts: list[str], scores: list[float], kinds: list[int], ids: dict[s
         elif kind not in (CONTROL, USER_DEFINED, UNUSED, BYTE):
             kind = NORMAL
         if kind == USER_DEFINED:
-            text = text.replace(" ", names.SPACE_MARK)
-        made[at] = Piece(text, score if kind == NORMAL else 0.0, kind)
-    return tuple(made)
+            made.texts[at] = text.replace(" ", names.SPACE_MARK)
+        made.scores[at], made.kinds[at] = score if kind == NORMAL else 0.0, kind
+    return made
 
 
 def vocabulary_of(folder: Path) -> Vocabulary | None:

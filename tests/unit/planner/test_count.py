@@ -112,11 +112,11 @@ def test_live_bytes_counts_a_storage_once_and_until_it_dies() -> None:
     assert live.peak == 800 and second.numel() == 100
 
 
-def real_peak(spec: Model, context: int, chunk: int) -> int:
+def real_peak(spec: Model, context: int, chunk: int, int8: bool = False) -> int:
     """The most bytes alive in the last chunk of a prompt, with real numbers and every layer."""
     model = Decoder(spec)
     initialise(model, torch.Generator().manual_seed(0))
-    cache = allocate(spec, sequences=1, tokens=context, dtype=torch.float32)
+    cache = allocate(spec, sequences=1, tokens=context, dtype=torch.float32, int8=int8)
     handle, peak = cache.open(), 0
     memory = [value for store in cache.stores for value in vars(store).values() if isinstance(value, Tensor)]
     for begin in range(0, context, chunk):
@@ -139,6 +139,29 @@ def test_a_pretended_step_needs_what_a_real_one_needs(name: str) -> None:
     assert planned.activations == pytest.approx(real_peak(spec, 128, 32), abs=4096)
 
 
+def test_an_int8_cache_is_counted_by_its_stores_and_is_half_of_bfloat16_with_scales() -> None:
+    spec = preset("gemma-3-4b")
+    shape = {"context": 32_768, "batch": 2, "dtype": torch.bfloat16}
+    plain, small = cache_bytes(spec, **shape), cache_bytes(spec, **shape, int8=True)
+    assert small["local"] == plain["local"]  # windows stay as they are
+    layers, heads, size = spec.kinds.count("global"), 4, 256
+    assert small["global"] == 2 * layers * 2 * 32_768 * heads * (size + 4)  # keys and values, a scale for each head
+    real = allocate(spec, sequences=1, tokens=64, dtype=torch.bfloat16, int8=True)
+    assert real.bytes() == cache_bytes(spec, context=64, batch=1, dtype=torch.bfloat16, int8=True)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_pretended_step_on_an_int8_cache_needs_what_a_real_one_needs(packed: bool) -> None:
+    spec = preset("gemma-3-1b", **TINY, window=16, depth=7)
+    shape = {"context": 128, "batch": 1, "chunk": 32, "int8": True}
+    if packed:
+        planned = working(spec, **shape, dtype=torch.bfloat16, forms=forms_of(spec, "q8_0"))
+        assert planned.activations == pytest.approx(packed_peak(spec, "q8_0", 128, 32, int8=True), abs=4096)
+    else:
+        planned = working(spec, **shape, dtype=torch.float32)
+        assert planned.activations == pytest.approx(real_peak(spec, 128, 32, int8=True), abs=4096)
+
+
 def test_larger_chunks_and_batches_need_more() -> None:
     spec = preset("gemma-3-1b", **TINY, depth=6, window=16)
     shape = {"context": 4096, "dtype": torch.bfloat16}
@@ -156,12 +179,12 @@ def test_one_layer_of_each_kind_stands_for_all() -> None:
     assert working(spec, **shape) == working(deep, **shape)
 
 
-def packed_peak(spec: Model, name: str, context: int, chunk: int) -> int:
+def packed_peak(spec: Model, name: str, context: int, chunk: int, int8: bool = False) -> int:
     """As `real_peak`, of a packed model."""
     model = Decoder(spec)
     initialise(model, torch.Generator().manual_seed(0))
     swap.swap(model.bfloat16(), SCHEMES[name])
-    cache = allocate(spec, sequences=1, tokens=context, dtype=torch.bfloat16)
+    cache = allocate(spec, sequences=1, tokens=context, dtype=torch.bfloat16, int8=int8)
     handle, peak = cache.open(), 0
     memory = [value for store in cache.stores for value in vars(store).values() if isinstance(value, Tensor)]
     held = [tensor for module in model.modules() for tensor in tensors_of(module)]

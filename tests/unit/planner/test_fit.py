@@ -49,6 +49,15 @@ def test_a_batch_multiplies_the_cache() -> None:
     assert plan(TINY, context=512, batch=3).cache_bytes == 3 * plan(TINY, context=512).cache_bytes
 
 
+def test_an_int8_cache_makes_room_for_a_longer_context() -> None:
+    assert TINY.context is not None
+    memory = plan(TINY, context=TINY.context // 2).total
+    plain, small = (plan(TINY, context=64, memory=memory, int8_cache=int8) for int8 in (False, True))
+    assert not plain.int8_cache and small.int8_cache
+    assert plain.longest is not None and small.longest is not None and small.longest > plain.longest
+    assert small.cache["local"] == plain.cache["local"] and small.cache["global"] < plain.cache["global"]
+
+
 def test_the_longest_context_fits_and_the_next_one_does_not() -> None:
     memory = plan(TINY, context=500).total
     counted = plan(TINY, context=64, memory=memory)

@@ -50,17 +50,17 @@ torch.set_num_threads(1)
 import gemwright
 from gemwright.cache.allocate import allocate
 
-folder, quant = sys.argv[1], sys.argv[2] or None
+folder, quant, int8 = sys.argv[1], sys.argv[2] or None, len(sys.argv) > 3
 with PeakMemory(start) as memory:
     model = gemwright.load(folder, quant=quant).model
-    cache = allocate(model.spec, sequences=1, tokens=1024, dtype=model.dtype)
+    cache = allocate(model.spec, sequences=1, tokens=1024, dtype=model.dtype, int8=int8)
     handle = cache.open()
     for _ in range(2):
         step = cache.prepare([handle], [512])
         model(torch.zeros(512, dtype=torch.int64), step.span, step, lambda hidden, head: head.logits(hidden[-1:]))
         step.commit()
 
-print(memory.peak, gemwright.plan(folder, context=1024, quant=quant).total)
+print(memory.peak, gemwright.plan(folder, context=1024, quant=quant, int8_cache=int8).total)
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -110,6 +111,22 @@ def test_paths_that_cannot_be_opened_are_a_users_mistake(tmp_path: Path) -> None
         list(runlog.read(tmp_path / "absent.jsonl"))
     with pytest.raises(UserError, match="cannot write"):
         RunLog(tmp_path)
+
+
+def test_a_full_disk_leaves_whole_lines_and_a_log_that_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with RunLog(path) as log:
+        log.write("step", step=0)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, limits[1]))  # room for half a line
+        try:
+            with pytest.raises(UserError, match="cannot write the run log"):
+                log.write("step", step=1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert path.read_bytes().count(b"\n") == 1 and path.read_bytes().endswith(b"\n")
+        log.write("step", step=2)
+    assert [(record["seq"], record["step"]) for record in runlog.read(path)] == [(0, 0), (1, 2)]
 
 
 def test_what_a_killed_process_wrote_is_there(tmp_path: Path) -> None:

@@ -18,12 +18,16 @@ def test_the_image_placeholder_lies_outside_the_sentencepiece_file():
 
 @pytest.mark.parametrize("name", ["<bos>", "<end_of_turn>", "<unused0>", "<unused6238>", "<2mass>", "[@BOS@]"])
 def test_marks_and_reserved_names_are_never_parsed(name: str):
-    assert pieces.is_unparsed(name)
+    assert pieces.unparsed(["x", name]) == {name}
+
+
+def test_every_mark_is_found_among_all_names():
+    assert pieces.unparsed(pieces.SPECIAL) == pieces.SPECIAL
 
 
 @pytest.mark.parametrize("name", ["\n", "▁▁", "<table>", "<unused>", "x<unused1>", "<0x0A>", "bos"])
 def test_ordinary_pieces_are_parsed(name: str):
-    assert not pieces.is_unparsed(name)
+    assert not pieces.unparsed([name])
 
 
 def test_only_gemma_3_vocabularies_get_image_marks():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemwright.text import sentencepiece_file as wire
-from gemwright.text.sentencepiece_file import ModelFile, Piece
+from gemwright.text.sentencepiece_file import ModelFile, Piece, Pieces
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,20 @@ PIECES = st.lists(
 @given(PIECES)
 def test_what_is_written_reads_back_equal(pieces: list[Piece]):
     model = ModelFile(pieces, model_type=2, dummy_prefix=True, rest=b"\x12\x02\x18\x02\x1a\x00")
+    assert wire.parse(wire.serialize(model)) == model
+
+
+@given(PIECES, st.integers(-21, 21), st.integers(-21, 21))
+def test_columns_are_read_like_a_list_of_pieces(pieces: list[Piece], start: int, stop: int):
+    columns = Pieces.of(pieces)
+    assert columns == pieces and len(columns) == len(pieces) and columns[-1] == pieces[-1]
+    assert list(columns[start:stop]) == pieces[start:stop] and columns != [*pieces, pieces[0]]
+
+
+@pytest.mark.parametrize("size", [0, 117, 118, 119, 127, 128, 20_000])
+def test_a_piece_of_any_length_and_kind_reads_back(size: int):
+    pieces = [Piece("x" * size, -1.5, kind) for kind in (1, 127, 128)]
+    model = ModelFile(pieces, model_type=2, dummy_prefix=False, rest=b"\x12\x02\x18\x02\x1a\x02\x18\x00")
     assert wire.parse(wire.serialize(model)) == model
 
 

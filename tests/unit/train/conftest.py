@@ -8,9 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from gemwright.arch.presets import preset
+from gemwright.data.documents import Conversation, Document
+from gemwright.data.pack import Packer
+from gemwright.data.tokens import tokenise
+from gemwright.nn.decoder import Decoder
 from gemwright.text.tokenizer import Tokenizer
+from gemwright.text.turns import Message
+from gemwright.train.export import export
 from gemwright.train.optim import Optim
 from gemwright.train.run import Data, Run, Step, Watch
 from gemwright.train.schedule import Schedule
@@ -26,15 +33,20 @@ def small_run(out: Path, tokenizer: Path, text: Path, **changes: Any) -> Run:
     run = Run(
         name="small",
         model=model,
+        start=None,
         tokenizer=tokenizer,
-        data=Data(sources=(str(text),), field="text", held_out=0.25, row=32),
-        step=Step(tokens=64, micro=32),
+        data=Data(sources=(str(text),), weights=(), epochs=None, field="text", bad="stop", held_out=0.25, row=32),
+        step=Step(tokens=64, micro=32, recompute=False),
         optim=Optim(rate=1e-2, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
-        schedule=Schedule(kind="cosine", warmup=2, floor=0.1),
+        schedule=Schedule(kind="cosine", warmup=2, floor=0.1, decay=0.2),
         steps=6,
         seed=5,
         compute="float32",
-        watch=Watch(log=1, evaluate=3, checkpoint=2, keep=2),
+        ema=None,
+        chosen="last",
+        lora=None,
+        distill=None,
+        watch=Watch(log=1, evaluate=3, checkpoint=2, keep=2, tensorboard=False),
         out=out,
     )
     return dataclasses.replace(run, **changes)
@@ -49,5 +61,35 @@ def make_run(tmp_path: Path, tokenizer: Tokenizer, one_thread: None) -> Callable
 
     def make(name: str = "run", **changes: Any) -> Run:
         return small_run(tmp_path / name, tokenizer.source.parent, text, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def teacher_folder(
+    tmp_path_factory: pytest.TempPathFactory, tiny: Callable[[str], Decoder], tokenizer: Tokenizer
+) -> Path:
+    """A tiny Gemma 3 with its tokenizer, as a folder."""
+    folder = tmp_path_factory.mktemp("teachers") / "gemma"
+    model = tiny("gemma-3-1b")
+    return export(model, tokenizer.source.parent, folder, dtype=torch.float32, sampling={}, documents={})
+
+
+@pytest.fixture
+def make_rows(tmp_path: Path, tokenizer: Tokenizer) -> Callable[..., Packer]:
+    """`make_rows(row=32, seed=1)`: packed rows of a text, from their beginning; of a conversation with `chat=True`."""
+
+    def make(row: int = 32, seed: int = 1, chat: bool = False) -> Packer:
+        name = f"{'chat' if chat else 'text'}-tokens"
+        texts = [Document(name=str(number), key="", text=f"{word} {number}") for number in range(8) for word in WORDS]
+        chats = [
+            Conversation(
+                name=text.name,
+                key="",
+                messages=(Message(role="user", text="the"), Message(role="model", text=text.text)),
+            )
+            for text in texts
+        ]
+        return Packer(tokenise(chats if chat else texts, tokenizer, tmp_path / name), row=row, seed=seed)
 
     return make

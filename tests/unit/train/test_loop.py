@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from gemwright.nn.decoder import Decoder
 from gemwright.runlog import read
 from gemwright.text.tokenizer import Tokenizer
 from gemwright.train import state
+from gemwright.train.clock import PARTS
 from gemwright.train.corpus import prepare
 from gemwright.train.evaluate import evaluate
 from gemwright.train.loop import Progress, train
@@ -59,8 +62,9 @@ def test_it_learns(make_run: MakeRun) -> None:
     assert losses[0] > 5.5 and losses[-1] < 4.5 and outcome.held_out.loss < 5.0
 
 
-def test_stopped_and_resumed_is_uninterrupted_bit_for_bit(make_run: MakeRun) -> None:
-    whole, halves = make_run("whole"), make_run("halves")
+@pytest.mark.parametrize("settings", [[], ["compute=bfloat16", "step.recompute=true", "ema=0.9", "schedule.kind=wsd"]])
+def test_stopped_and_resumed_is_uninterrupted_bit_for_bit(make_run: MakeRun, settings: list[str]) -> None:
+    whole, halves = (override(make_run(name), settings) for name in ("whole", "halves"))
     train(whole)
     stopped = train(halves, stop=lambda step: step == 3)
     assert not stopped.finished and stopped.step == 3
@@ -204,7 +208,7 @@ def test_an_evaluation_is_a_mean_over_all_held_out_tokens(make_run: MakeRun, tok
     run = make_run()
     _, held_out = prepare(run.data, tokenizer, run.out / "tokens", resume=False)
     assert held_out is not None
-    model = Trainer(run, held_out, next_token).model
+    model = Trainer(run, (held_out,), next_token).model
     with torch.no_grad():
         model.embed.weight.zero_()  # every token is as likely as any other
     for batch in (32, 1000):
@@ -228,6 +232,91 @@ def test_a_vocabulary_larger_than_the_table_is_refused(make_run: MakeRun) -> Non
     model = type(run.model)(**{**vars(run.model), "vocab": 300})
     with pytest.raises(UserError, match="303 pieces, the model's table 300 rows"):
         train(type(run)(**{**vars(run), "model": model}))
+
+
+def test_lines_cover_the_same_steps_whenever_the_run_was_stopped(make_run: MakeRun) -> None:
+    whole, halves = (override(make_run(name), ["watch.log=4"]) for name in ("whole", "halves"))
+    train(whole)
+    for step in (1, 3, 5):
+        train(halves, resume=True, stop=lambda now, step=step: now == step)
+    train(halves, resume=True)
+    assert _numbers(halves) == _numbers(whole) and _numbers(whole).keys() == {4, 6}
+
+
+def test_the_average_is_evaluated_and_handed_on_where_it_is_chosen(make_run: MakeRun) -> None:
+    ended, saved = {}, {}
+    for word in ("last", "average"):
+        run = override(make_run(word), ["ema=0.8", f"chosen={word}"])
+        ended[word], saved[word] = train(run), _state(run)
+    _assert_same(saved["last"], saved["average"])  # the choice changes nothing in the run itself
+    for word, part in (("last", "model"), ("average", "average")):
+        wanted = saved[word].tensors[part]
+        assert all(torch.equal(tensor, wanted[name]) for name, tensor in ended[word].model.named_parameters())
+    losses = {word: outcome.held_out.loss for word, outcome in ended.items() if outcome.held_out}
+    assert len(losses) == 2 and losses["last"] != losses["average"]
+
+
+def test_training_goes_on_from_the_last_weights_after_the_average_was_evaluated(make_run: MakeRun) -> None:
+    often, never = (override(make_run(name), ["ema=0.8", "chosen=average"]) for name in ("often", "never"))
+    train(override(often, ["watch.evaluate=1"]))
+    train(override(never, ["watch.evaluate=6"]))
+    _assert_same(_state(often), _state(never))
+
+
+def test_recompute_and_the_rest_of_the_watching_change_no_bit_of_a_run(make_run: MakeRun) -> None:
+    plain, other = make_run("plain"), override(make_run("other"), ["step.recompute=true", "watch.log=5"])
+    train(plain)
+    train(other)
+    _assert_same(_state(plain), _state(other))
+
+
+@contextmanager
+def _no_file_above(size: int) -> Iterator[None]:
+    """While the context is open, writing past that size in any file fails, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_disk_that_fills_in_a_checkpoint_loses_nothing(make_run: MakeRun) -> None:
+    whole, full = make_run("whole"), make_run("full")
+    train(whole)
+    train(full, stop=lambda step: step == 2)
+    largest = (full.out / "checkpoints" / "step-00000002" / "optimizer.safetensors").stat().st_size
+    with _no_file_above(largest // 2), pytest.raises(UserError, match="cannot write the checkpoint") as caught:
+        train(full, resume=True)
+    assert "step-00000002 is untouched" in caught.value.hint
+    assert [line["step"] for line in _lines(full, "failed")] == [4]
+    assert [path.name for path in (full.out / "checkpoints").iterdir()] == ["step-00000002"]
+    train(full, resume=True)
+    assert _numbers(full) == _numbers(whole)
+    _assert_same(_state(whole), _state(full))
+
+
+def test_a_disk_that_fills_under_the_log_ends_the_run_and_leaves_whole_lines(make_run: MakeRun) -> None:
+    whole, full = make_run("whole"), make_run("full")
+    train(whole)
+    train(full, stop=lambda step: step == 2)
+    log = full.out / "log.jsonl"
+    with _no_file_above(log.stat().st_size + 100), pytest.raises(UserError, match="cannot write the run log"):
+        train(full, resume=True)
+    assert log.read_bytes().endswith(b"\n") and len(list(read(log))) == log.read_bytes().count(b"\n")
+    train(full, resume=True)
+    assert _numbers(full) == _numbers(whole)
+
+
+def test_time_by_part_and_memory_are_told_in_the_log_and_to_the_person(make_run: MakeRun) -> None:
+    seen: list[Progress] = []
+    train(make_run(), progress=seen.append)
+    lines = _lines(make_run(), "step")
+    assert all(line["seconds"].keys() == set(PARTS) and line["seconds"]["model"] > 0 for line in lines)
+    assert lines[2]["seconds"]["checkpoint"] > 0 and lines[3]["seconds"]["evaluation"] > 0  # those of steps 2 and 3
+    assert all(line["memory"] is None or line["memory"] > 1 << 20 for line in lines)
+    assert all(0 < one.parts["model"] < 1 and sum(one.parts.values()) <= 1 for one in seen)
+    assert seen[-1].remaining == 0 and seen[0].remaining > 0
 
 
 def test_nothing_held_out_means_no_evaluation(make_run: MakeRun) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from gemwright.errors import UserError
+from gemwright.lora import Lora
+from gemwright.train.distill import REPORTED
 from gemwright.train.run import Run, changed, check, facts, override, settable
 
 
@@ -43,13 +46,18 @@ def test_nothing_else_changes(make_run: Callable[..., Run]) -> None:
         ("steps=2.5", "it is a whole number"),
         ("steps=1e999", "it is a whole number"),
         ("steps=0", "steps cannot be 0"),
-        ("schedule.kind=square", "one of cosine, linear, constant"),
+        ("schedule.kind=square", "one of cosine, linear, wsd, constant"),
         ("schedule.warmup=6", "less than steps (6)"),
         ("data.held_out=1", "data.held_out cannot be 1"),
         ("data.row=65", "context (64)"),
         ("step.micro=31", "at least a row (32)"),
         ("step.micro=128", "at most a step (64)"),
         ("data.sources=", "data.sources cannot be"),
+        ("step.recompute=maybe", "true or false"),
+        ("schedule.decay=1.5", "0 to 1"),
+        ("ema=1", "ema cannot be 1"),
+        ("chosen=average", "no average without ema"),
+        ("start=elsewhere", "no field 'start'"),
     ],
 )
 def test_a_mistake_is_named(make_run: Callable[..., Run], setting: str, said: str) -> None:
@@ -59,7 +67,7 @@ def test_a_mistake_is_named(make_run: Callable[..., Run], setting: str, said: st
 
 
 def test_every_settable_field_takes_its_own_value(make_run: Callable[..., Run]) -> None:
-    run = make_run()
+    run = replace(make_run(), distill=replace(REPORTED, teacher="somewhere"))
     assert "optim.rate" in settable() and not any(name.startswith("model") for name in settable())
     for name in settable():
         value = facts(run)
@@ -67,6 +75,20 @@ def test_every_settable_field_takes_its_own_value(make_run: Callable[..., Run]) 
             value = value[part]
         text = ",".join(value) if isinstance(value, list) else str(value)
         assert override(run, [f"{name}={text}"]) == run
+
+
+def test_a_teacher_is_learnt_from_as_the_report_words_it_unless_told_otherwise(make_run: Callable[..., Run]) -> None:
+    run = override(make_run(), ["distill.share=0.5", "distill.teacher=somewhere"])
+    assert run.distill == replace(REPORTED, share=0.5, teacher="somewhere")
+    with pytest.raises(UserError, match=r"distill\.teacher"):
+        override(make_run(), ["distill.share=0.5"])
+
+
+def test_an_adapter_needs_a_model_to_stand_on(make_run: Callable[..., Run]) -> None:
+    lora = Lora(rank=2, alpha=4.0, targets=("query",), dropout=0.0, rslora=False)
+    with pytest.raises(UserError, match="lora"):
+        check(replace(make_run(), lora=lora))
+    check(replace(make_run(), lora=lora, start="somewhere"))
 
 
 def test_a_run_survives_json_and_folders_and_watching_do_not_decide_it(make_run: Callable[..., Run]) -> None:
@@ -78,6 +100,20 @@ def test_a_run_survives_json_and_folders_and_watching_do_not_decide_it(make_run:
         "data.row was 32 and is 16",
         "seed was 5 and is 9",
     ]
+
+
+def test_a_decay_that_would_begin_within_the_warm_up_is_refused(make_run: Callable[..., Run]) -> None:
+    settings = ["steps=20", "schedule.warmup=5", "schedule.kind=wsd"]
+    assert override(make_run(), [*settings, "schedule.decay=0.75"]).schedule.falling(20) == 15
+    with pytest.raises(UserError, match=r"schedule\.decay cannot be 0\.8"):
+        override(make_run(), [*settings, "schedule.decay=0.8"])
+
+
+def test_recompute_the_choice_of_weights_and_watching_may_change_on_the_way(make_run: Callable[..., Run]) -> None:
+    run = override(make_run(), ["ema=0.9"])
+    free = ["step.recompute=true", "chosen=average", "watch.tensorboard=true"]
+    assert changed(override(run, free), facts(run)) == []
+    assert changed(override(run, ["ema=0.99"]), facts(run)) == ["ema was 0.9 and is 0.99"]
 
 
 def test_a_fit_run_is_returned_as_it_is(make_run: Callable[..., Run]) -> None:

@@ -53,6 +53,15 @@ def test_a_torn_checkpoint_is_passed_over_and_named(tmp_path: Path, name: str, h
     assert len(notes) == 1 and "step-00000002" in notes[0]
 
 
+def test_a_damaged_later_one_does_not_push_out_the_one_just_written(tmp_path: Path) -> None:
+    for step in (4, 6):
+        path = write(tmp_path, _checkpoint(step), keep=2)
+    (path / "state.json").unlink()  # a run that went on from 4 comes to 5
+    write(tmp_path, _checkpoint(5), keep=1)
+    found, _ = latest(tmp_path)
+    assert found is not None and found.step == 5
+
+
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:
     assert latest(tmp_path / "absent") == (None, []) and not state.exists(tmp_path)
 
@@ -64,8 +73,9 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(UserError, match="No space left"):
+    with pytest.raises(UserError, match="No space left") as caught:
         write(tmp_path, _checkpoint(2), keep=1)
+    assert "step-00000001 is untouched" in caught.value.hint
     monkeypatch.undo()
     found, notes = latest(tmp_path)
     assert found is not None and found.step == 1 and notes == []
