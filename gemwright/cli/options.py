@@ -24,7 +24,7 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Threads to compute wit
 Quant = Annotated[
     str | None,
     typer.Option(
-        help="Round the weights on the way in: q8_0, q4_0, q4_0-all, int8 or int4; or bf16.",
+        help="Round the weights on the way in: q8_0, q4_0, q4_0-all, int8, int4 or sfp8; or bf16.",
         show_default="as the files have them",
     ),
 ]

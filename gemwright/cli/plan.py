@@ -73,7 +73,7 @@ def _table(counted: Plan) -> Table:
     for part, count in counted.weights.items():
         row(f"weights: {'embedding table' if part == 'table' else part}", count)
     row("weights: copies for the kernels", counted.copies, "norms in float32, gates, alignment")
-    grows = "grows with the context" + (", a byte for each number" if counted.int8_cache else "")
+    grows = ("in bytes, " if counted.int8_cache else "") + "grows with the context"
     row("cache: global layers", counted.cache["global"], grows)
     row("cache: local layers", counted.cache["local"], "the window, and 8 tokens of slack")
     row("cache: recurrent state", counted.cache["recurrent"], "the same at every length")

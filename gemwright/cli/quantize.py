@@ -24,7 +24,7 @@ _WINDOW = 512  # tokens that are read together
 
 def run(
     model: options.Model = "pocket",
-    quant: Annotated[str, typer.Option(help="The scheme: q8_0, q4_0, q4_0-all, int8, int4 or bf16.")] = "q4_0",
+    quant: Annotated[str, typer.Option(help="The scheme: q8_0, q4_0, q4_0-all, int8, int4, sfp8 or bf16.")] = "q4_0",
     out: Annotated[
         Path | None, typer.Option(help="Folder to write, or a file that ends in .gguf.", show_default="only measured")
     ] = None,

@@ -1,7 +1,8 @@
 """Products with packed matrices: the forms, what they stand for, and a plain reference in torch.
 
 Weights of an integer form meet activations that are rounded to integers too, in groups of 32 with a scale of their own:
-every processor multiplies small integers fastest. Weights in bfloat16 meet activations in bfloat16. Sums are float32.
+every processor multiplies small integers fastest. Weights in bfloat16 and SFP8 meet activations in bfloat16. Sums are
+float32.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from torch import Tensor
 
 from gemwright.ops import blocks
 from gemwright.ops.channels import INT4, INT8, quantize_channels
+from gemwright.ops.sfp8 import sfp8_lookup, sfp8_rows
 
-Form = Literal["bf16", "q8_0", "q4_0", "int8", "int4"]
+Form = Literal["bf16", "q8_0", "q4_0", "int8", "int4", "sfp8"]
 FORMS: tuple[Form, ...] = get_args(Form)
 GROUP = 32  # columns that share a scale
 _BLOCKS = {"q8_0": blocks.Q8_0, "q4_0": blocks.Q4_0}
 _LEVELS = {"int8": INT8, "int4": INT4}
+_SCALED = (*_LEVELS, "sfp8")  # forms with a scale for each row
 _STEP = 1 << 22  # weights that are widened at once
+_SMALL_STEP = 1 << 18  # the same where a table is looked up: what comes out of it stays in the cache
 
 
 def row_bytes(form: Form, columns: int) -> int:
@@ -36,7 +40,7 @@ def weight_bytes(form: Form, columns: int) -> int:
     """Bytes of a packed row, scales included."""
     if form in _BLOCKS:
         return _BLOCKS[form].row_bytes(columns)
-    return {"bf16": 2 * columns, "int8": columns + 4, "int4": columns // 2 + 4}[form]
+    return {"bf16": 2 * columns, "int8": columns + 4, "int4": columns // 2 + 4, "sfp8": columns + 4}[form]
 
 
 def encode(values: Float[Tensor, "O I"], form: Form) -> tuple[UInt8[Tensor, "O J"], Float32[Tensor, " O"] | None]:
@@ -45,6 +49,8 @@ def encode(values: Float[Tensor, "O I"], form: Form) -> tuple[UInt8[Tensor, "O J
         return values.to(torch.bfloat16).contiguous().view(torch.uint8), None
     if form in _BLOCKS:
         return blocks.quantize(values, _BLOCKS[form]), None
+    if form == "sfp8":
+        return sfp8_rows(values)
     codes, scales = quantize_channels(values, _LEVELS[form])
     return codes.view(torch.uint8), scales
 
@@ -56,6 +62,8 @@ def decode(data: UInt8[Tensor, "O J"], scales: Float32[Tensor, " O"] | None, for
     if form in _BLOCKS:
         return blocks.dequantize(data, _BLOCKS[form])
     assert scales is not None, "one scale for each row"
+    if form == "sfp8":
+        return sfp8_lookup(data).mul_(scales[:, None])
     return data.view(torch.int8) * scales[:, None]
 
 
@@ -71,7 +79,7 @@ def quantise_rows(x: Float[Tensor, "N I"]) -> tuple[Int8[Tensor, "N I"], Float32
 
 def met(x: Float[Tensor, "N I"], form: Form) -> Float32[Tensor, "N I"]:
     """The activations that a product with a matrix of this form is made of, rounded as it rounds them."""
-    if form == "bf16":
+    if form in ("bf16", "sfp8"):
         return x.to(torch.bfloat16).float()
     codes, scales = quantise_rows(x)
     return (codes.unflatten(1, (-1, GROUP)) * scales[..., None]).flatten(1)
@@ -79,7 +87,8 @@ def met(x: Float[Tensor, "N I"], form: Form) -> Float32[Tensor, "N I"]:
 
 class Matrix:
     """A packed matrix `[outputs, columns]`, written once, row by row, and then read. Not a tensor: nothing trains it,
-    nothing moves it. This one is the plain reference; `ops.native` has the same in a layout that is read at full speed.
+    nothing moves it. This one is the plain reference, and all that SFP8 has; `ops.native` has the other forms in a layout
+    that is read at full speed.
     """
 
     def __init__(self, form: Form, outputs: int, columns: int, device: torch.device | str = "cpu") -> None:
@@ -93,7 +102,7 @@ class Matrix:
     def _allocate(self, device: torch.device | str) -> None:
         size = row_bytes(self.form, self.columns)
         self.data = torch.empty(self.outputs, size, dtype=torch.uint8, device=device)
-        self.scales = torch.empty(self.outputs if self.form in _LEVELS else 0, dtype=torch.float32, device=device)
+        self.scales = torch.empty(self.outputs if self.form in _SCALED else 0, dtype=torch.float32, device=device)
 
     def write(self, start: int, rows: Float[Tensor, "n I"]) -> None:
         """Rows start, start + 1, … from their values."""
@@ -129,7 +138,7 @@ class Matrix:
 
     def steps(self) -> Iterator[tuple[int, int]]:
         """[start, stop) of the blocks of rows in which to read it."""
-        step = max(1, _STEP // self.columns)
+        step = max(1, (_SMALL_STEP if self.form == "sfp8" else _STEP) // self.columns)
         return ((start, min(start + step, self.outputs)) for start in range(0, self.outputs, step))
 
     @property

@@ -17,13 +17,14 @@ Shape = tuple[Form, int, int]  # of a matrix: form, outputs, columns
 
 def make_matrices(shapes: dict[str, Shape], device: torch.device) -> dict[str, Matrix]:
     """Empty matrices, in the layout that is read fastest here."""
-    if not calls.available() or device.type not in ("cpu", "meta"):
-        return {name: Matrix(*shape, device) for name, shape in shapes.items()}
-    if device.type == "meta":
-        return {name: native.Matrix(*shape, device) for name, shape in shapes.items()}
-    sizes = (size for shape in shapes.values() for size in native.room(*shape))
-    memory = native.Memory(sum(size + 64 for size in sizes))
-    return {name: native.Matrix(*shape, memory=memory) for name, shape in shapes.items()}
+    able = calls.available() and device.type in ("cpu", "meta")
+    fast = {name: shape for name, shape in shapes.items() if able and shape[0] in native.FORMS}
+    sizes = [size for shape in fast.values() for size in native.room(*shape)]
+    memory = native.Memory(sum(size + 64 for size in sizes)) if sizes and device.type == "cpu" else None
+    return {
+        name: native.Matrix(*shape, device, memory) if name in fast else Matrix(*shape, device)
+        for name, shape in shapes.items()
+    }
 
 
 def _sampled(matrix: Matrix) -> Tensor:

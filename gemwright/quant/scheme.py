@@ -28,6 +28,7 @@ SCHEMES = {
         Scheme(name="q4_0-all", linear="q4_0", table="q4_0"),
         Scheme(name="int8", linear="int8", table="int8"),
         Scheme(name="int4", linear="int4", table="int8"),
+        Scheme(name="sfp8", linear="sfp8", table="sfp8"),
     )
 }
 

@@ -62,6 +62,11 @@ def pocket() -> Model:
     return gemma3_of("pocket", width=192, depth=12, heads=4, kv_heads=1, head_dim=48, hidden=512)
 
 
+def sibling() -> Model:
+    """A Gemma 3 of 1.8 million parameters, small enough to be trained many times."""
+    return gemma3_of("pocket-sibling", width=128, depth=6, heads=4, kv_heads=1, head_dim=32, hidden=320)
+
+
 def pocket_gemma2() -> Model:
     """The pocket model as a Gemma 2: local and global layers in turn, soft caps, no QK-norm."""
     return gemma2(

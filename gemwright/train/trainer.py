@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -25,13 +26,14 @@ from gemwright.train.schedule import factor
 @dataclass(frozen=True, kw_only=True)
 class Stepped:
     """One step: `total` nats over `count` weighted targets, of `tokens` that passed; the gradient's `norm` before
-    clipping, and the `rate`."""
+    clipping, and the `rate`; `parts`: sums of single terms of the loss, by name (see `Sum`)."""
 
     total: float
     count: float
     tokens: int
     norm: float
     rate: float
+    parts: Mapping[str, float]
 
 
 class Trainer:
@@ -97,7 +99,7 @@ class Trainer:
         rate = self.run.optim.rate * factor(self.run.schedule, self.step, self.run.steps)
         optim.set_rate(self.optimizer, rate)
         with self.clock.part("model"):
-            total, count = self._gradients(batches)
+            total, count, parts = self._gradients(batches)
         if not count:
             raise UserError(f"step {self.step} has no token to learn from", hint="check the data's loss mask")
         with self.clock.part("optimiser"):
@@ -110,13 +112,14 @@ class Trainer:
                 self.average.update(self.step)
         self.targets += count
         tokens = sum(batch.tokens for batch in batches)
-        self.since.append(Stepped(total=total, count=count, tokens=tokens, norm=norm, rate=rate))
+        self.since.append(Stepped(total=total, count=count, tokens=tokens, norm=norm, rate=rate, parts=parts))
         return self.since[-1]
 
-    def _gradients(self, batches: list[Batch]) -> tuple[float, float]:
-        """Leaves the gradients of the sum of all losses; returns that sum and its count."""
+    def _gradients(self, batches: list[Batch]) -> tuple[float, float, dict[str, float]]:
+        """Leaves the gradients of the sum of all losses; returns that sum, its count, and the sums of its terms."""
         self.optimizer.zero_grad(set_to_none=True)
         total = count = 0.0
+        parts: dict[str, float] = defaultdict(float)
         for batch in batches:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.run.compute == "bfloat16"):
                 loss = self.objective(self.model, batch.to(self.device))
@@ -124,7 +127,9 @@ class Trainer:
                 loss.total.backward()
                 total += float(loss.total.detach())
                 count += loss.count
-        return total, count
+                for name, part in loss.parts.items():
+                    parts[name] += float(part)
+        return total, count, dict(parts)
 
     def checkpoint(self) -> state.Checkpoint:
         """All that the rest of the run depends on. Parameters that are not trained are those of `Run.start`."""
@@ -188,10 +193,13 @@ class Trainer:
 
 
 def summary(stepped: list[Stepped]) -> dict[str, Any]:
-    """Several steps as one line of a log: `loss` in nats per target, over all of them; the last rate; the largest
-    gradient norm."""
+    """Several steps as one line of a log: `loss`, and the terms that it has, in nats per target, over all of them; the
+    last rate; the largest gradient norm."""
+    count = sum(one.count for one in stepped)
+    terms = {name: sum(one.parts[name] for one in stepped) / count for name in stepped[0].parts}
     return {
-        "loss": sum(one.total for one in stepped) / sum(one.count for one in stepped),
+        "loss": sum(one.total for one in stepped) / count,
+        **terms,
         "rate": stepped[-1].rate,
         "norm": max(one.norm for one in stepped),
     }

@@ -30,8 +30,9 @@ _PACKED: dict[str, tuple[int, int]] = {
     "q4_0": (Q4_0.block, Q4_0.bytes),
     "int8": (1, 1),
     "int4": (2, 1),
+    "sfp8": (1, 1),
 }
-_SCALED = ("int8", "int4")
+_SCALED = ("int8", "int4", "sfp8")
 
 
 def stored_bytes(form: Form, columns: int) -> int:

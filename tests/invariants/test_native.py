@@ -16,9 +16,9 @@ from torch import Tensor
 from gemwright.arch.presets import preset
 from gemwright.cache.allocate import Cache, allocate
 from gemwright.nn.decoder import Decoder
-from gemwright.ops.matmul import FORMS, Form, met
+from gemwright.ops.matmul import Form, met
 from gemwright.ops.native import calls, library
-from gemwright.ops.native.matrix import Matrix
+from gemwright.ops.native.matrix import FORMS, Matrix
 from gemwright.quant.scheme import SCHEMES
 from gemwright.quant.swap import swap
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from gemwright.ops import matmul
 from gemwright.ops.native import calls, library, structs
 
-_FORMATS: dict[matmul.Form, int] = {"bf16": 0, "q8_0": 1, "q4_0": 2, "int8": 3, "int4": 4}
+FORMS: dict[matmul.Form, int] = {"bf16": 0, "q8_0": 1, "q4_0": 2, "int8": 3, "int4": 4}
+"""The forms that there are kernels for, and their numbers in source/matrix.h."""
 _UNIT = 32  # outputs are padded to a multiple of it, with zeros
 _HUGE = 2 << 20  # bytes of a large page
 
@@ -76,7 +77,7 @@ class Matrix(matmul.Matrix):
     def struct(self, bias: Float32[Tensor, " O"] | None = None) -> structs.Matrix:
         """The kernels' view of it. It owns nothing: keep this matrix and the bias alive beside it."""
         return structs.Matrix(
-            _FORMATS[self.form],
+            FORMS[self.form],
             self.outputs,
             self.columns,
             calls.address(self.data),

@@ -9,6 +9,7 @@ from gemwright.ops.matmul import FORMS, Form, Matrix, decode, encode, met, quant
 
 # The largest error of a weight, as a share of the largest of its group (blocks) or row (channels).
 STEPS = {"bf16": 2**-8, "q8_0": 1 / 254 + 2**-11, "q4_0": 1 / 8 + 2**-11, "int8": 1 / 254, "int4": 1 / 14}
+STEPS["sfp8"] = 1 / 30  # half of 1/8, of a largest value of 1.875
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gemwright.ops.sfp8 import LARGEST, sfp8_decode, sfp8_encode, sfp8_rows
+from gemwright.ops.sfp8 import LARGEST, sfp8_decode, sfp8_encode, sfp8_lookup, sfp8_rows
 
 CODES = torch.arange(256, dtype=torch.uint8)
 LARGE = [(1 + m / 8) * 2.0**e for e in range(-7, 1) for m in range(8)]
@@ -54,3 +54,21 @@ def test_a_row_is_stretched_to_the_largest_code() -> None:
     assert (codes & 127).amax(dim=1).tolist() == [127, 127, 127, 127, 0]
     error = (sfp8_decode(codes) * multiplier[:, None] - weight).abs()
     assert bool((error <= weight.abs() / 8 + 1e-6 * multiplier[:, None]).all())
+
+
+def test_the_table_of_pairs_holds_the_values_of_all_codes() -> None:
+    every = torch.cartesian_prod(CODES, CODES)
+    assert torch.equal(sfp8_lookup(every), sfp8_decode(every))
+
+
+def test_rows_are_encoded_by_table_as_number_by_number() -> None:
+    """Boundaries, what lies one float beside them, and random numbers of every size, in rows whose factor is 1."""
+    sizes = torch.tensor(SIZES)
+    edges = torch.cat([sizes, (sizes[1:] + sizes[:-1]) / 2, torch.tensor([0.9375 * 2**-23, 0.96875 * 2**-7])])
+    bits = edges.view(torch.int32)
+    near = torch.cat([(bits + step).clamp(min=0).view(torch.float32) for step in (-2, -1, 0, 1, 2)])
+    random = torch.exp2(torch.rand(20_000) * 34 - 33)
+    values = torch.cat([near, random]).clamp(max=LARGEST)
+    values = torch.cat([values, -values, torch.tensor([LARGEST])])[None]
+    codes, multiplier = sfp8_rows(values)
+    assert multiplier.tolist() == [1.0] and torch.equal(codes, sfp8_encode(values))

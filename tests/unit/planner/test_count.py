@@ -210,7 +210,7 @@ def forms_of(spec: Model, name: str) -> Forms:
 
 
 @pytest.mark.parametrize("native", [True, False])
-@pytest.mark.parametrize("scheme", ["bf16", "q8_0", "int4"])
+@pytest.mark.parametrize("scheme", ["bf16", "q8_0", "int4", "sfp8"])
 @pytest.mark.parametrize("name", ["gemma-2-2b", "gemma-3-1b", "recurrentgemma-2b"])
 def test_a_pretended_step_of_a_packed_model_needs_what_a_real_one_needs(
     name: str, scheme: str, native: bool, monkeypatch: pytest.MonkeyPatch

@@ -89,7 +89,7 @@ def middling(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(model, tmp_path_factory.mktemp("peak") / "middling")
 
 
-@pytest.mark.parametrize("quant", ["", "q8_0", "q4_0"])
+@pytest.mark.parametrize("quant", ["", "q8_0", "q4_0", "sfp8"])
 def test_the_plan_of_a_packed_model_is_the_measured_peak(middling: Path, quant: str) -> None:
     peak, planned = measured(LOADED, str(middling), quant)
     print(quant, peak / 1e6, planned / 1e6)
@@ -100,4 +100,9 @@ def test_the_plan_of_a_packed_model_is_the_measured_peak(middling: Path, quant: 
 def test_the_plan_of_the_embedded_model_is_the_measured_peak(quant: str) -> None:
     peak, planned = measured(LOADED, "pocket", quant)
     print(quant, peak / 1e6, planned / 1e6)
+    assert abs(planned - peak) <= tolerance(planned)
+
+
+def test_the_plan_of_an_int8_cache_is_the_measured_peak() -> None:
+    peak, planned = measured(LOADED, "pocket", "q8_0", "int8")
     assert abs(planned - peak) <= tolerance(planned)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ import torch
 from gemwright.errors import UserError
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.init import initialise
+from gemwright.runlog import read
 from gemwright.train.begin import build
+from gemwright.train.distill import REPORTED
 from gemwright.train.loop import train
 from gemwright.train.run import Run, override
 from gemwright.weights.save import save
@@ -68,3 +71,22 @@ def test_recompute_is_told_to_the_model(make_run: MakeRun) -> None:
     for word, told in (("true", True), ("false", False)):
         run = override(make_run(), [f"step.recompute={word}"])
         assert build(run, torch.Generator(), CPU, fresh=True).recompute is told
+
+
+def test_a_run_with_a_teacher_learns_from_it_and_logs_both_terms(
+    make_run: Callable[..., Run], teacher_folder: Path
+) -> None:
+    run = make_run("taught")
+    distill = replace(REPORTED, teacher=str(teacher_folder), samples=16, share=0.5)
+    run = replace(run, tokenizer=teacher_folder, distill=distill)
+    train(run)
+    lines = [line for line in read(run.out / "log.jsonl") if line["kind"] == "step"]
+    assert len(lines) == run.steps
+    for line in lines:
+        assert line["loss"] == pytest.approx(0.5 * line["distilled"] + 0.5 * line["plain"], rel=1e-5)
+
+
+def test_a_run_with_a_teacher_of_another_tokenizer_is_refused(make_run: Callable[..., Run]) -> None:
+    run = replace(make_run("refused"), distill=replace(REPORTED, teacher="pocket"))
+    with pytest.raises(UserError, match="tokenizer"):
+        train(run)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from gemwright.ops import matmul
-from gemwright.ops.matmul import FORMS, Form, met
+from gemwright.ops.matmul import Form, met
 from gemwright.ops.native import library
-from gemwright.ops.native.matrix import Matrix
+from gemwright.ops.native.matrix import FORMS, Matrix
 
 SIZES = [(96, 64, 5), (33, 128, 13), (1, 32, 1), (100, 256, 30)]
 
