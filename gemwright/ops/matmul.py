@@ -87,7 +87,7 @@ def met(x: Float[Tensor, "N I"], form: Form) -> Float32[Tensor, "N I"]:
 
 class Matrix:
     """A packed matrix `[outputs, columns]`, written once, row by row, and then read. Not a tensor: nothing trains it,
-    nothing moves it. This one is the plain reference, and all that SFP8 has; `ops.native` has the other forms in a layout
+    nothing moves it. This one is the plain reference, and all that SFP8 has; `ops.native` has the others in a layout
     that is read at full speed.
     """
 

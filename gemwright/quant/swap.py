@@ -59,8 +59,18 @@ def install(model: Decoder, matrices: dict[str, Matrix]) -> None:
         setattr(parent, leaf, _packed(child, matrix))
     for index, block in enumerate(model.layers if matrices else ()):
         assert isinstance(block, Block)
-        # Where torch runs the block, what is not packed meets activations in float32.
-        model.layers[index] = native_block(block) if can_run(block) else block.float()
+        if can_run(block):
+            model.layers[index] = native_block(block)
+        else:
+            _widen(block)
+
+
+def _widen(block: Block) -> None:
+    """What is not packed in float32: where torch runs the block, it meets activations in that. (`Module.float` cannot
+    do this to the pretended tensors that a plan is counted with.)"""
+    for module in block.modules():
+        for name, old in list(module.named_parameters(recurse=False)):
+            setattr(module, name, nn.Parameter(old.detach().float(), requires_grad=old.requires_grad))
 
 
 def _packed(child: nn.Module, matrix: Matrix) -> nn.Module:

@@ -93,7 +93,7 @@ def test_threads(name: str, chosen: str) -> None:
 
 @equivalence("a packed product = dequantised weights times the same rounded activations in float64", "round")
 @given(
-    form=st.sampled_from(FORMS),
+    form=st.sampled_from([*FORMS]),
     level=st.sampled_from(library.levels()),
     rows=st.integers(1, 30),
     outputs=st.integers(1, 130),

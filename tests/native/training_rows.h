@@ -306,5 +306,14 @@ static std::vector<Heard> check_soft_targets(Random &random) {
             heard.push_back({right, "losses and gradients of soft targets are the plain ones: " + name});
         }
     heard.push_back({same, "soft targets do not depend on the number of threads"});
+    bool told = true;
+    for (float cap : {0.0f, 5.0f})
+        for (int64_t at : {3, 249}) {
+            Targets broken(random, 0, 250, cap, 1, 0);
+            broken.scores.floats[at] = NAN;
+            broken.run(1);
+            told = told && std::isnan(broken.loss[0]) && !std::isnan(broken.loss[3]);
+        }
+    heard.push_back({told, "the loss of a row with a score that is not a number is none either"});
     return heard;
 }

@@ -15,6 +15,7 @@ from gemwright.errors import UserError
 from gemwright.loading import load_model, open_checkpoint
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.init import initialise
+from gemwright.ops.native import library
 from gemwright.planner.fit import Plan, plan
 from gemwright.quant.scheme import SCHEMES
 from gemwright.quant.swap import empty_matrices
@@ -56,6 +57,16 @@ def test_an_int8_cache_makes_room_for_a_longer_context() -> None:
     assert not plain.int8_cache and small.int8_cache
     assert plain.longest is not None and small.longest is not None and small.longest > plain.longest
     assert small.cache["local"] == plain.cache["local"] and small.cache["global"] < plain.cache["global"]
+
+
+@pytest.mark.parametrize("scheme", ["sfp8", "q8_0"])
+def test_a_model_that_torch_runs_packed_can_be_planned(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As there are no kernels for its form, or none at all."""
+    monkeypatch.setattr(library, "best", lambda: None)
+    spec = preset("gemma-3-1b", width=64, hidden=96, vocab=352, heads=2, head_dim=32, depth=7, window=16, context=1024)
+    plain, small = plan(spec, context=256), plan(spec, context=256, quant=scheme)
+    row = 64 + 4  # codes, and a scale for the row, or one of 16 bits for each of its two groups
+    assert small.weights["table"] == 352 * row and plain.weights["table"] == 352 * 128
 
 
 def test_the_longest_context_fits_and_the_next_one_does_not() -> None:

@@ -546,10 +546,10 @@ inline f32x16 dot_bf16(f32x16 total, u32x16 weights, uint32_t x) {
 }
 
 // exp to about one unit in the last place: 2^n times a polynomial on |r| ≤ ln 2 / 2. Below -87 it is 0, above 88 it
-// stays at exp(88).
+// stays at exp(88); what is not a number stays none: where a comparison fails, `minimum` and `maximum` take the second.
 inline f32x16 exp(f32x16 x) {
     const i32x16 vanished = x < splat(-87.0f);
-    x = minimum(maximum(x, splat(-87.0f)), splat(88.0f));
+    x = minimum(splat(88.0f), maximum(splat(-87.0f), x));
     const f32x16 shifted = fma(x, splat(1.44269504f), splat(12582912.0f)), n = shifted - 12582912.0f;
     f32x16 r = fma(n, splat(-0.693359375f), x);
     r = fma(n, splat(2.12194440e-4f), r);

@@ -106,9 +106,9 @@ template <class T> inline f32x16 score_at(const T *row, int64_t i, int64_t vocab
         float values[16];
         for (int64_t j = 0; j < 16; j++) values[j] = i + j < vocab ? one(row[i + j]) : -INFINITY;
         x = load<f32x16>(values);
-        if (s.cap > 0) x = maximum(x, splat(-1e30f));  // tanh of an infinity is not a number here
+        if (s.cap > 0) x = maximum(splat(-1e30f), x);  // tanh of an infinity is not a number here
     }
-    if (s.cap > 0) x = tanh(maximum(minimum(x * (1.0f / s.cap), splat(30.0f)), splat(-30.0f))) * s.cap;
+    if (s.cap > 0) x = tanh(maximum(splat(-30.0f), minimum(splat(30.0f), x * (1.0f / s.cap)))) * s.cap;
     x = x * (1.0f / s.temperature);
     if (s.cap > 0 && i + 16 > vocab)
         x = select(load<i32x16>(LANES) < splat((int32_t)(vocab - i)), x, splat(-INFINITY));
