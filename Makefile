@@ -10,6 +10,7 @@
 #   PYTHON=python3.12     the interpreter of the environment (default: the first of python3.11 … python3 that is new enough)
 #   TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu'     which torch to install, and from where
 #   TESTS=tests/unit/ops ARGS='-x -k scan'     what `make test` runs, and further words for pytest
+#   WORKERS=2     processes that run tests side by side, each with one thread; 0: this one alone
 
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
@@ -19,6 +20,7 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 TESTS ?= tests
 ARGS ?=
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 # Silenced: setuptools' notes for packagers. Errors still show.
@@ -69,7 +71,7 @@ demo: install
 	@echo "To talk to it: $(BIN)/gemwright chat"
 
 test: install-dev
-	$(BIN)/python -m pytest $(TESTS) $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS) $(ARGS)
 
 format-check: install-dev
 	$(BIN)/ruff format --check --diff .
@@ -90,7 +92,7 @@ format: install-dev
 	$(BIN)/ruff check --fix .
 
 soak: install-dev
-	GEMWRIGHT_SOAK=1 $(BIN)/python -m pytest $(TESTS) $(ARGS)
+	GEMWRIGHT_SOAK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache .import_linter_cache build dist *.egg-info

@@ -15,6 +15,7 @@ from gemwright.errors import UserError
 from gemwright.nn.decoder import NO_FLOAT16, Decoder
 from gemwright.ops.matmul import FORMS, Form, Matrix
 from gemwright.ops.native import library
+from gemwright.ops.native import matrix as native
 from gemwright.quant import swap
 from gemwright.quant.scheme import SCHEMES, Scheme, scheme
 from gemwright.text.template import ChatTemplate, choose_template, load_chat_template, template_text
@@ -102,6 +103,16 @@ class Opened:
         return {
             ours: form for ours, kind in kinds.items() for form in FORMS if ours and form == kind and form != "bf16"
         }
+
+    @property
+    def exact(self) -> frozenset[str]:
+        """Norms that the files keep in float32 beside packed tensors, by the model's names. So does a packed model:
+        they are small, and its kernels read them so."""
+        source = self.source
+        if not isinstance(source, PackedSource):
+            return frozenset()
+        ours = (self.names.ours(name) for name in source.names() if source.kind(name) == "F32")
+        return frozenset(name for name in ours if name and name.endswith("norm.weight"))
 
     @property
     def has_tokenizer(self) -> bool:
@@ -197,11 +208,14 @@ def load_model(
     with torch.device("meta"):
         model = Decoder(opened.spec)
     matrices = packing(model, opened.forms, chosen, where, wanted) if packed or wanted else {}
+    if matrices and place is None:
+        place = _exact_room(opened.exact, chosen, where)
     paired = load_into(
         model, opened.source, device=where, dtype=chosen, names=opened.names, place=place, matrices=matrices
     )
     notes += _rounded(model, opened.source, paired, matrices)
     swap.install(model, matrices)
+    notes += _slow(matrices)
     if packed and where.type == "cpu" and chosen == torch.bfloat16 and not swap.has_kernels():
         notes.append(library.describe())
     return Loaded(
@@ -214,6 +228,12 @@ def load_model(
         notes=tuple(notes),
         left=paired.left,
     )
+
+
+def _slow(matrices: dict[str, Matrix]) -> list[str]:
+    """A note on forms that the kernels of this machine do not know."""
+    forms = {matrix.form for matrix in matrices.values()} - set(native.FORMS)
+    return [f"there are no kernels for {form}: torch runs it, many times slower than q8_0" for form in sorted(forms)]
 
 
 def _with_adapter(opened: Opened, folder: str | Path, notes: list[str]) -> Opened:
@@ -240,6 +260,11 @@ def load_lora(model: Decoder, folder: str | Path, generator: torch.Generator) ->
 def save_lora(model: Decoder, folder: str | Path, base: str | None = None) -> Path:
     """Write the attached adapter as PEFT does, in a new folder; `base` names the model that it is for."""
     return peft.write(folder, model.spec, lora.adapter_of(model, base))
+
+
+def _exact_room(exact: frozenset[str], dtype: torch.dtype, device: torch.device) -> Place:
+    """Where a packed model's other parameters go: in float32 those that are `exact`."""
+    return lambda name, meta: torch.empty(meta.shape, dtype=torch.float32 if name in exact else dtype, device=device)
 
 
 def packing(
@@ -287,11 +312,11 @@ def _rounded(model: Decoder, source: Source, paired: Match, matrices: dict[str, 
 def _held(model: Decoder, source: PackedSource, paired: Match) -> list[str]:
     """A note on the forms of packed files whose tensors are held in another."""
     found: dict[str, Counter[str]] = {}
-    plain = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+    plain = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
     for ours, theirs in paired.pairs:
-        kind, held = source.kind(theirs), _word(model.get_parameter(ours).dtype)
-        if plain.get(kind) != held:
-            found.setdefault(held, Counter())[kind] += 1
+        kind, held = source.kind(theirs), model.get_parameter(ours).dtype
+        if kind not in plain or is_rounded(plain[kind], held):
+            found.setdefault(_word(held), Counter())[kind] += 1
     return [
         f"{', '.join(f'{count} {kind}' for kind, count in sorted(counts.items()))} tensors are held as {held}"
         for held, counts in found.items()

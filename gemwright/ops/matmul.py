@@ -26,7 +26,7 @@ _BLOCKS = {"q8_0": blocks.Q8_0, "q4_0": blocks.Q4_0}
 _LEVELS = {"int8": INT8, "int4": INT4}
 _SCALED = (*_LEVELS, "sfp8")  # forms with a scale for each row
 _STEP = 1 << 22  # weights that are widened at once
-_SMALL_STEP = 1 << 18  # the same where a table is looked up: what comes out of it stays in the cache
+_SMALL_STEP = 1 << 20  # the same where a table is looked up: what comes out of it stays in the cache
 
 
 def row_bytes(form: Form, columns: int) -> int:

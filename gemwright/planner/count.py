@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from gemwright.arch.spec import Attention, Layer, Model, Vision
 from gemwright.cache.allocate import allocate
 from gemwright.nn.decoder import Decoder
+from gemwright.nn.norm import RMSNorm
 from gemwright.ops.matmul import Form
 from gemwright.planner.live import LiveBytes
 from gemwright.quant import swap
@@ -57,32 +58,38 @@ class Weights:
 
 
 @lru_cache(maxsize=8)
-def weights(spec: Model, dtype: torch.dtype, forms: Forms) -> Weights:
-    """What the weights take: those of `forms` packed, the others in `dtype`."""
+def weights(spec: Model, dtype: torch.dtype, forms: Forms, norms: torch.dtype | None = None) -> Weights:
+    """What the weights take: those of `forms` packed, the others in `dtype`, but norms beside packed ones in `norms`
+    where that is said."""
     if not forms:
         counts = {part: number * dtype.itemsize for part, number in parameters(spec).items()}
         return Weights(parts=counts, copies=0)
     with torch.device("meta"):
         model = Decoder(spec)
-    sizes = {name: parameter.numel() * dtype.itemsize for name, parameter in model.named_parameters()}
+    sizes = {
+        name: parameter.numel() * (norms or dtype if "norm" in name else dtype).itemsize
+        for name, parameter in model.named_parameters()
+    }
     for name, matrix in swap.empty_matrices(model, SCHEMES["bf16"], "meta", dict(forms)).items():
         sizes[name] = matrix.nbytes
     parts: dict[str, int] = dict.fromkeys(PARTS, 0)
     for name, size in sizes.items():
         parts[_part(name, spec)] += size
     outside, kinds = _kinds(spec, dict(forms))
-    alone = _held(spec, dtype, outside, [])
-    layers = sum(count * (_held(spec, dtype, outside, [kind]) - alone) for kind, count in kinds.items())
+    alone = _held(spec, dtype, outside, [], norms)
+    layers = sum(count * (_held(spec, dtype, outside, [kind], norms) - alone) for kind, count in kinds.items())
     return Weights(parts=parts, copies=max(0, alone + layers - sum(parts.values())))
 
 
-def _held(spec: Model, dtype: torch.dtype, outside: dict[str, Form], kinds: list[_Kind]) -> int:
+def _held(
+    spec: Model, dtype: torch.dtype, outside: dict[str, Form], kinds: list[_Kind], norms: torch.dtype | None
+) -> int:
     """Bytes that the model with a layer of each of these kinds holds, whatever they are for."""
     few, forms = _model_of(spec, outside, kinds)
     with torch.device("meta"):
         model = Decoder(few)
     with FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as live:
-        _fill(model, dtype, forms)
+        _fill(model, dtype, forms, norms)
     return live.live
 
 
@@ -190,12 +197,13 @@ def _model_of(spec: Model, outside: dict[str, Form], kinds: list[_Kind]) -> tupl
     return replace(spec, layers=tuple(layer for layer, _ in kinds)), forms
 
 
-def _fill(model: Decoder, dtype: torch.dtype, forms: dict[str, Form]) -> None:
+def _fill(model: Decoder, dtype: torch.dtype, forms: dict[str, Form], norms: torch.dtype | None = None) -> None:
     """Give a model built on meta its weights as they are loaded, on the mode's pretended CPU."""
     matrices = swap.empty_matrices(model, SCHEMES["bf16"], "cpu", forms) if forms else {}
     for path, module in model.named_modules():
         for name, old in list(module.named_parameters(recurse=False)):
             if f"{path}.{name}" not in matrices:
-                new = torch.empty(old.shape, dtype=dtype, device="cpu")
+                held = norms if norms and isinstance(module, RMSNorm) else dtype
+                new = torch.empty(old.shape, dtype=held, device="cpu")
                 setattr(module, name, nn.Parameter(new, requires_grad=False))
     swap.install(model, matrices)

@@ -142,12 +142,13 @@ def plan(
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """A model's spec, the dtype and the forms of its files (bfloat16 and none where there are no files), and the
-    pieces of its tokenizer."""
+    """A model's spec, the dtype and the forms of its files (bfloat16 and none where there are no files), the dtype in
+    which they keep norms beside packed weights (None: that of the rest), and the pieces of its tokenizer."""
 
     spec: Model
     stored: torch.dtype = torch.bfloat16
     forms: count.Forms = ()
+    norms: torch.dtype | None = None
     pieces: int = 0
 
 
@@ -165,7 +166,7 @@ def _count(found: _Found, context: int, batch: int, chunk: int, dtype: torch.dty
     spec = found.spec
     shape: dict[str, Any] = {"context": context, "batch": batch, "dtype": dtype, "int8": int8}
     working = count.working(spec, chunk=chunk, **shape, forms=found.forms)
-    weights = count.weights(spec, dtype, found.forms)
+    weights = count.weights(spec, dtype, found.forms, found.norms)
     full = count.cache_bytes(count.all_full(spec), **shape)
     return Plan(
         name=spec.name,
@@ -215,4 +216,6 @@ def _find(model: str | Path | Model | None) -> _Found:
         return _Found(spec=place, pieces=place.vocab)
     opened = open_checkpoint(place)
     pieces = opened.spec.vocab if opened.has_tokenizer else 0
-    return _Found(spec=opened.spec, stored=opened.stored, forms=tuple(opened.forms.items()), pieces=pieces)
+    norms = torch.float32 if opened.exact else None
+    forms = tuple(opened.forms.items())
+    return _Found(spec=opened.spec, stored=opened.stored, forms=forms, norms=norms, pieces=pieces)

@@ -89,7 +89,7 @@ def test_auto_runs_packed_files_in_bfloat16(cli: Callable, convert: Callable, ty
     path = convert("--type", type)
     assert cli("plan", path, "--json").json["dtype"] == dtype
     scored = cli("score", TEXT, "--model", path, "--json")
-    assert scored.code == 0 and ("F32 tensors are held as bfloat16" in scored.err) == (type != "f32")
+    assert scored.code == 0 and "held as" not in scored.err  # norms, which are F32 in all of them, are held so
 
 
 def test_a_float32_file_scores_as_its_folder(cli: Callable, convert: Callable, folder: Path) -> None:

@@ -111,6 +111,14 @@ def test_a_scheme_brings_its_own_dtype_and_takes_no_other(tmp_path) -> None:
         load_model(tmp_path / "nothing", quant="q3_k")
 
 
+def test_a_form_without_kernels_is_said_to_be_slow(tmp_path) -> None:
+    model = Decoder(preset("gemma-3-1b", width=32, depth=2, heads=2, head_dim=16, hidden=32, vocab=40))
+    initialise(model, torch.Generator().manual_seed(0))
+    plain = save(model, tmp_path / "plain", dtype=torch.bfloat16)
+    (note,) = load_model(plain, quant="sfp8", device="cpu").notes
+    assert "no kernels for sfp8" in note and load_model(plain, quant="q8_0", device="cpu").notes == ()
+
+
 def test_rows_that_cannot_be_cut_into_groups_are_not_quantised(folder) -> None:
     assert load_model(folder, packed=True).model.embed.weight.dtype == torch.bfloat16
     with pytest.raises(UserError, match="whole groups of 32"):

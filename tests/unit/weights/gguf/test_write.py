@@ -16,6 +16,7 @@ from gemwright.arch.presets import preset
 from gemwright.arch.spec import Model
 from gemwright.errors import UserError
 from gemwright.loading import Opened, load_model, open_checkpoint
+from gemwright.planner.fit import plan
 from gemwright.text.sentencepiece_file import BYTE, CONTROL, NORMAL, UNKNOWN, Piece
 from gemwright.weights.gguf import write
 from gemwright.weights.gguf.names import names_of
@@ -153,6 +154,19 @@ def test_packed_blocks_are_taken_apart_into_bfloat16(opened: Callable[..., Opene
         ours = loaded.model.get_parameter(str(names_of("gemma3").ours(name)))
         assert torch.equal(ours, source.view(name).bfloat16())
     assert load_model(path, dtype="float32").dtype == torch.float32
+
+
+def test_a_packed_model_holds_the_norms_of_the_file_to_the_bit(opened: Callable[..., Opened], tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    written(opened(), path, linear="q8_0")
+    loaded, source = load_model(path, device="cpu", packed=True), GgufSource(path)
+    for name in ("blk.0.attn_norm.weight", "blk.2.attn_q_norm.weight", "output_norm.weight"):
+        held = loaded.model.get_parameter(str(names_of("gemma3").ours(name)))
+        assert torch.equal(held, source.view(name)) and not torch.equal(held, held.bfloat16().float())
+    assert loaded.notes == () or "kernels" in loaded.notes[0]
+    parts = plan(path, context=64).weights
+    held = sum(parameter.nbytes for name, parameter in loaded.model.named_parameters() if "norm" in name)
+    assert parts["norms"] == held
 
 
 def test_a_float16_file_runs_in_float32(opened: Callable[..., Opened], tmp_path: Path) -> None:
