@@ -1,0 +1,1 @@
+"""Pictures become pixels: decoding with limits, resizing, pan and scan. No torch."""
