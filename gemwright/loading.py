@@ -13,6 +13,7 @@ from gemwright import lora
 from gemwright.arch.spec import Model
 from gemwright.errors import UserError
 from gemwright.nn.decoder import NO_FLOAT16, Decoder
+from gemwright.nn.gemma import Tower
 from gemwright.ops.matmul import FORMS, Form, Matrix
 from gemwright.ops.native import library
 from gemwright.ops.native import matrix as native
@@ -20,7 +21,7 @@ from gemwright.quant import swap
 from gemwright.quant.scheme import SCHEMES, Scheme, scheme
 from gemwright.text.template import ChatTemplate, choose_template, load_chat_template, template_text
 from gemwright.text.tokenizer import FILES, Tokenizer
-from gemwright.weights import generation, hf_config, hub, peft, torch_ckpt
+from gemwright.weights import generation, hf_config, hub, peft, torch_ckpt, vision
 from gemwright.weights.adapted import adapted
 from gemwright.weights.folder import Folder
 from gemwright.weights.gguf import config as gguf_config
@@ -228,6 +229,23 @@ def load_model(
         notes=tuple(notes),
         left=paired.left,
     )
+
+
+def load_tower(
+    name: str | Path | None = None,
+    *,
+    dtype: torch.dtype | str = "auto",
+    device: torch.device | str = "auto",
+    notes: list[str] | None = None,
+) -> Tower:
+    """The vision tower of a multimodal Hugging Face folder; its text half is not read. `dtype` and `device` as in
+    `load_model`; remarks for people are appended to `notes`. Raises `UserError` for everything that a person can mend.
+    """
+    where, opened = choose_device(device), open_checkpoint(hub.resolve(name))
+    tower = vision.empty_tower(opened.spec, opened.source)
+    chosen = choose_dtype(dtype, vision.stored_dtype(opened.source), where, [] if notes is None else notes)
+    vision.load_tower_into(tower, opened.source, device=where, dtype=chosen)
+    return tower.eval()
 
 
 def _slow(matrices: dict[str, Matrix]) -> list[str]:

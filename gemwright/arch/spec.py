@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -104,6 +106,11 @@ class Tower:
     depth: int
     norm_epsilon: float
 
+    @property
+    def grid(self) -> int:
+        """Patches along one side of a picture."""
+        return self.image // self.patch
+
 
 @dataclass(frozen=True, kw_only=True)
 class Vision:
@@ -111,6 +118,11 @@ class Vision:
 
     tower: Tower
     tokens: int
+
+    @property
+    def side(self) -> int:
+        """Soft tokens along one side of a picture."""
+        return math.isqrt(self.tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +171,8 @@ def check(model: Model) -> None:
     for name, value in (("context", model.context), ("final_cap", model.final_cap)):
         if value is not None:
             positive("model", **{name: value})
+    if model.vision is not None:
+        _check_vision(model.vision, positive)
     for index, layer in enumerate(model.layers):
         where, mixer = f"layer {index}", layer.mixer
         positive(where, hidden=layer.mlp.hidden)
@@ -176,3 +190,13 @@ def check(model: Model) -> None:
             raise ValueError(f"{where}: {mixer.heads} heads cannot share {mixer.kv_heads} key heads evenly")
         if mixer.rope.channels % 2 or not 0 < mixer.rope.channels <= mixer.head_dim:
             raise ValueError(f"{where}: RoPE cannot turn {mixer.rope.channels} of {mixer.head_dim} channels")
+
+
+def _check_vision(vision: Vision, positive: Callable[..., None]) -> None:
+    tower = vision.tower
+    positive("vision", image=tower.image, patch=tower.patch, grid=tower.grid, width=tower.width, heads=tower.heads)
+    positive("vision", hidden=tower.hidden, depth=tower.depth, norm_epsilon=tower.norm_epsilon, tokens=vision.tokens)
+    if tower.width % tower.heads:
+        raise ValueError(f"vision: width {tower.width} is no multiple of its {tower.heads} heads")
+    if vision.side**2 != vision.tokens or tower.grid % vision.side:
+        raise ValueError(f"vision: {tower.grid} × {tower.grid} patches cannot be pooled to {vision.tokens} tokens")

@@ -16,7 +16,7 @@ from gemwright.cache.full import FullStore
 from gemwright.cache.recurrent import RecurrentStore
 from gemwright.cache.ring import RingStore
 from gemwright.cache.store import Handle, Store
-from gemwright.ops.span import Span, span
+from gemwright.ops.span import Image, Span, span
 
 
 def allocate(
@@ -146,8 +146,9 @@ class Cache:
         """Can the sequence go on? Not after a long step that was never committed, which overwrote its windows."""
         return not self._forgets or handle.length == 0 or handle.high - handle.length <= self.slack + 1
 
-    def prepare(self, handles: Sequence[Handle], lengths: Sequence[int]) -> Step:
-        """Make room for `lengths[d]` new tokens of `handles[d]`, and index them, once for all layers of a kind.
+    def prepare(self, handles: Sequence[Handle], lengths: Sequence[int], images: Sequence[Image] = ()) -> Step:
+        """Make room for `lengths[d]` new tokens of `handles[d]`, whole `images` among them, and index them, once for
+        all layers of a kind.
 
         Raises `CacheFull` when the memory runs out, `ValueError` for a handle that cannot be written.
         """
@@ -159,7 +160,7 @@ class Cache:
                 raise ValueError("a snapshot cannot be written: restore it first")
             if not self.intact(handle):
                 raise ValueError("a long step of this sequence was never committed: free it, or restore a snapshot")
-        step_span = span(lengths, past=[handle.length for handle in handles], device=self._device)
+        step_span = span(lengths, past=[handle.length for handle in handles], images=images, device=self._device)
         for handle, length in zip(handles, lengths, strict=True):
             if self.limit is not None and handle.length + length > self.limit:
                 raise ValueError(f"{handle.length} + {length} tokens do not fit: the cache holds {self.limit} each")

@@ -102,14 +102,16 @@ class FullStore:
                 for position in range(past, end)
             ]
             firsts, shape = plan.starts, (plan.lengths, plan.past)
-            native = route(firsts, *shape, runs, targets, write_first=True, window=None)
+            native = route(firsts, *shape, runs, targets, write_first=True, window=None, ahead=plan.all_ahead())
             return FullStep(store=self, lengths=plan.lengths, route=native)
         rows, reads = [], []
         for place, past, end in zip(places, plan.past, ends, strict=True):
             every = self._rows(place, end)
             reads.append(every)
             rows.append(torch.arange(every.start + past, every.stop) if isinstance(every, slice) else every[past:])
-        return FullStep(store=self, lengths=plan.lengths, rows=torch.cat(rows).to(self.keys.device), reads=reads)
+        ahead = [plan.ahead(document) for document in range(len(places))]
+        rows = torch.cat(rows).to(self.keys.device)
+        return FullStep(store=self, lengths=plan.lengths, rows=rows, reads=reads, ahead=ahead)
 
     def _take(self, place: Blocks) -> int:
         home = range(place.home * self._region, (place.home + 1) * self._region)
@@ -174,13 +176,14 @@ def _runs(place: Blocks, length: int) -> list[tuple[int, int, int, int]]:
 
 @dataclass(kw_only=True)
 class FullStep:
-    """One step's index tensors: `rows` int64 `[N]`, where each new token goes; `reads`, where each sequence lies; or,
-    where the native kernel serves, its `route`."""
+    """One step's index tensors: `rows` int64 `[N]`, where each new token goes; `reads`, where each sequence lies;
+    `ahead`, of each what pictures see (`Plan.ahead`); or, where the native kernel serves, its `route`."""
 
     store: FullStore
     lengths: tuple[int, ...]
     rows: Tensor | None = None
     reads: Sequence[slice | Tensor] = ()
+    ahead: Sequence[Tensor | None] = ()
     route: Route | None = None
 
     def attend(self, row: int, query: Tensor, key: Tensor, value: Tensor, scale: float, cap: float | None) -> Tensor:
@@ -195,8 +198,8 @@ class FullStep:
         for held, rows in zip(memory, new, strict=True):
             held[self.rows] = rows
         parts = [
-            attend_tail(part, *self._read(memory, read), window=None, scale=scale, cap=cap)
-            for part, read in zip(query.split(self.lengths), self.reads, strict=True)
+            attend_tail(part, *self._read(memory, read), ahead, window=None, scale=scale, cap=cap)
+            for part, read, ahead in zip(query.split(self.lengths), self.reads, self.ahead, strict=True)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 

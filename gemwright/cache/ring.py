@@ -51,11 +51,14 @@ class RingStore(Slots):
         lengths, past = plan.lengths, plan.past
         if usable(self.keys):
             return RingStep(store=self, lengths=lengths, parts=[], route=self._route(slots, plan))
-        if lengths[0] <= self.slack + 1 and len(set(lengths)) == 1:
+        pictured = {image.document for image in plan.images}
+        if lengths[0] <= self.slack + 1 and len(set(lengths)) == 1 and not pictured:
             return RingStep(store=self, lengths=(plan.tokens,), parts=[self._short(slots, past, lengths[0])])
         parts = [
-            self._short([slot], (before,), length) if length <= self.slack + 1 else self._long(slot, before, length)
-            for slot, before, length in zip(slots, past, lengths, strict=True)
+            self._short([slot], (before,), length)
+            if length <= self.slack + 1 and document not in pictured
+            else self._long(slot, before, length, plan.ahead(document))
+            for document, (slot, before, length) in enumerate(zip(slots, past, lengths, strict=True))
         ]
         return RingStep(store=self, lengths=lengths, parts=parts)
 
@@ -74,7 +77,8 @@ class RingStore(Slots):
             runs.append([*own, (past, length, first, 1)])
             targets += [-1] * max(0, length - rows)
             targets += [slot * rows + place % rows for place in range(past + max(0, length - rows), past + length)]
-        return route(plan.starts, plan.lengths, plan.past, runs, targets, write_first=False, window=self.window)
+        shape, ahead = (plan.starts, plan.lengths, plan.past), plan.all_ahead()
+        return route(*shape, runs, targets, write_first=False, window=self.window, ahead=ahead)
 
     def _short(self, slots: list[int], past: tuple[int, ...], length: int) -> _Short:
         rows = self.keys.shape[2]
@@ -97,12 +101,12 @@ class RingStore(Slots):
             bias=None if bool(seen.all()) else bias.to(device),
         )
 
-    def _long(self, slot: int, past: int, length: int) -> _Long:
+    def _long(self, slot: int, past: int, length: int, ahead: Tensor | None) -> _Long:
         rows, device = self.keys.shape[2], self.keys.device
         before = torch.arange(max(0, past - self.window + 1), past, device=device) % rows
         kept = min(length, rows)
         after = torch.arange(past + length - kept, past + length, device=device) % rows
-        return _Long(window=self.window, slot=slot, before=before, after=after)
+        return _Long(window=self.window, slot=slot, before=before, after=after, ahead=ahead)
 
 
 @dataclass(kw_only=True)
@@ -133,12 +137,14 @@ class _Short:
 
 @dataclass(kw_only=True)
 class _Long:
-    """One sequence with more new tokens than the slack. before, after: rows of the ring to read first, write last."""
+    """One sequence with more new tokens than the slack, or a picture among them. before, after: rows of the ring to
+    read first, write last. ahead: see `Plan.ahead`."""
 
     window: int
     slot: int
     before: Tensor
     after: Tensor
+    ahead: Tensor | None
 
     def attend(
         self, keys: Tensor, values: Tensor, query: Tensor, key: Tensor, value: Tensor, scale: float, cap: float | None
@@ -148,7 +154,7 @@ class _Long:
         behind, known = (key, value)
         if len(self.before):
             behind, known = torch.cat([ring[self.before], key]), torch.cat([held[self.before], value])
-        out = attend_tail(query, behind, known, window=self.window, scale=scale, cap=cap)
+        out = attend_tail(query, behind, known, self.ahead, window=self.window, scale=scale, cap=cap)
         kept = len(self.after)
         ring[self.after], held[self.after] = key[-kept:], value[-kept:]
         return out

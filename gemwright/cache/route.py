@@ -19,7 +19,8 @@ class Route:
 
     sequences int64 `[B, 5]`: first row of the step, new tokens, tokens before them, and which of the runs are its keys.
     runs int64 `[M, 4]`. targets int64 `[N]`: the store's row for each new token, -1 for none. `write_first`: the new
-    keys are read from the store; else they are read where they are, and stored after.
+    keys are read from the store; else they are read where they are, and stored after. ahead int64 `[N]`: see
+    `Plan.ahead`; None where no new token is a picture's.
     """
 
     sequences: Tensor
@@ -27,6 +28,7 @@ class Route:
     targets: Tensor
     write_first: bool
     window: int | None
+    ahead: Tensor | None
 
     def attend(
         self, memory: Sequence[Tensor], query: Tensor, key: Tensor, value: Tensor, scale: float, cap: float | None
@@ -45,6 +47,7 @@ class Route:
             scale,
             cap or 0.0,
             self.write_first,
+            self.ahead,
         )
 
 
@@ -67,8 +70,10 @@ def route(
     *,
     write_first: bool,
     window: int | None,
+    ahead: Tensor | None,
 ) -> Route:
-    """Index tensors from what each sequence has: its first row, new tokens, past, runs in order; and all targets."""
+    """Index tensors from what each sequence has: its first row, new tokens, past, runs in order; all targets; and what
+    pictures see."""
     rows, flat = [], []
     for first, length, before, own in zip(firsts, lengths, past, runs, strict=False):
         rows.append((first, length, before, len(flat), len(flat) + len(own)))
@@ -79,4 +84,5 @@ def route(
         targets=torch.tensor(targets, dtype=torch.int64),
         write_first=write_first,
         window=window,
+        ahead=ahead,
     )

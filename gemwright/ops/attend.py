@@ -11,7 +11,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -19,7 +19,7 @@ from gemwright.ops.native import gradients
 from gemwright.ops.pointwise import soft_cap, wide
 from gemwright.ops.span import Span, Tokens, visible
 
-_CAPPED_ROWS = 256  # queries scored at a time where there is a soft cap: bounds the scores held in memory
+_BLOCK_ROWS = 256  # queries scored at a time where SDPA does not serve: bounds the scores held in memory
 _LEAST_BLOCK = 64
 
 
@@ -58,29 +58,35 @@ def attend_documents(
     if query.dtype == torch.bfloat16 and gradients.usable(query, key, value, channels=query.shape[-1]):
         return gradients.attend(query, key, value, span, window=window, scale=scale, cap=cap)
     lengths = list(span.plan.lengths)
+    ahead = [span.plan.ahead(document) for document in range(len(lengths))]
+    rule = {"window": window, "scale": scale, "cap": cap}
     if len(lengths) == 1:
-        return attend_tail(query, key, value, window=window, scale=scale, cap=cap)
-    documents = zip(query.split(lengths), key.split(lengths), value.split(lengths), strict=True)
-    return torch.cat([attend_tail(q, k, v, window=window, scale=scale, cap=cap) for q, k, v in documents])
+        return attend_tail(query, key, value, ahead[0], **rule)
+    documents = zip(query.split(lengths), key.split(lengths), value.split(lengths), ahead, strict=True)
+    return torch.cat([attend_tail(*document, **rule) for document in documents])
 
 
 def attend_tail(
     query: Float[Tensor, "C H K"],
     key: Float[Tensor, "S G K"],
     value: Float[Tensor, "S G K"],
+    ahead: Int64[Tensor, " C"] | None = None,
     *,
     window: int | None,
     scale: float,
     cap: float | None,
 ) -> Float[Tensor, "C H K"]:
-    """One document of S tokens, the last C of which ask. query `[C, H, K]`, key, value `[S, G, K]` → `[C, H, K]`."""
+    """One document of S tokens, the last C of which ask. query `[C, H, K]`, key, value `[S, G, K]` → `[C, H, K]`.
+
+    `ahead` int64 `[C]`: how many later tokens each one sees (`Plan.ahead`; None: none of them any).
+    """
     asked, kept = query.shape[0], key.shape[0]
     if window is not None and kept > asked + window - 1:
         key, value = key[kept - asked - window + 1 :], value[kept - asked - window + 1 :]
         kept = key.shape[0]
     windowed = window is not None and kept > window
-    if cap is not None:
-        return _capped(query, key, value, window if windowed else None, scale, cap)
+    if cap is not None or ahead is not None:
+        return _in_blocks(query, key, value, window if windowed else None, scale, cap, ahead)
     if windowed and asked > 1:
         assert window is not None
         return _banded(query, key, value, window, scale)
@@ -194,30 +200,46 @@ def _banded(query: Tensor, key: Tensor, value: Tensor, window: int, scale: float
     return torch.cat(out, dim=1).transpose(1, 2).flatten(0, 1)[:asked]
 
 
-def _capped(query: Tensor, key: Tensor, value: Tensor, window: int | None, scale: float, cap: float) -> Tensor:
-    """SDPA has no soft cap: blocks of queries against just the keys that they may see, recomputed for gradients."""
+def _in_blocks(
+    query: Tensor, key: Tensor, value: Tensor, window: int | None, scale: float, cap: float | None, ahead: Tensor | None
+) -> Tensor:
+    """What SDPA has no form for, a soft cap or a picture's tokens that see later ones: blocks of queries against just
+    the keys that they may see, recomputed for gradients."""
     asked, past = query.shape[0], key.shape[0] - query.shape[0]
+    last = torch.arange(past, past + asked, device=query.device)
+    last = last if ahead is None else last + ahead.to(query.device)
     out = []
-    for start in range(0, asked, _CAPPED_ROWS):
-        stop = min(start + _CAPPED_ROWS, asked)
+    for start in range(0, asked, _BLOCK_ROWS):
+        stop = min(start + _BLOCK_ROWS, asked)
         low = 0 if window is None else max(0, past + start - window + 1)
-        part = query[start:stop], key[low : past + stop], value[low : past + stop], window, scale, cap
+        high = past + stop if ahead is None else int(last[start:stop].max()) + 1
+        where = past + start - low, last[start:stop] - low
+        part = query[start:stop], key[low:high], value[low:high], *where, window, scale, cap
         if torch.is_grad_enabled() and query.requires_grad:
-            block = checkpoint(_capped_block, *part, use_reentrant=False)
+            block = checkpoint(_block, *part, use_reentrant=False)
             assert isinstance(block, Tensor)
         else:
-            block = _capped_block(*part)
+            block = _block(*part)
         out.append(block)
     return torch.cat(out)
 
 
-def _capped_block(query: Tensor, key: Tensor, value: Tensor, window: int | None, scale: float, cap: float) -> Tensor:
-    """Queries that are the last of the given keys. `[C, H, K]`, `[S, G, K]` → `[C, H, K]`."""
+def _block(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    first: int,
+    last: Tensor,
+    window: int | None,
+    scale: float,
+    cap: float | None,
+) -> Tensor:
+    """Queries from key row `first` on, each of which sees keys up to row `last`: `[C, H, K]`, `[S, G, K]` → `[C, H, K]`."""
     asked, kept = query.shape[0], key.shape[0]
-    distance = (
-        torch.arange(kept - asked, kept, device=query.device)[:, None] - torch.arange(kept, device=query.device)[None]
-    )
-    hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
+    column = torch.arange(kept, device=query.device)
+    hidden = column > last[:, None]
+    if window is not None:
+        hidden |= column <= torch.arange(first, first + asked, device=query.device)[:, None] - window
     kv_heads = key.shape[1]
     folded = query.unflatten(1, (kv_heads, -1)).permute(1, 2, 0, 3).reshape(kv_heads, -1, query.shape[2])
     scores = soft_cap(wide(folded @ key.permute(1, 2, 0)) * scale, cap)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,12 +18,23 @@ from torch import Tensor
 _FEW = 64  # tokens
 
 
+class Image(NamedTuple):
+    """A picture among a step's new tokens, whole: its `document`'s number in the step, the position of its `first`
+    token in that document, and how many there are."""
+
+    document: int
+    first: int
+    count: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The host's face: new tokens of each document, and how many came before them in earlier steps."""
+    """The host's face: new tokens of each document, how many came before them in earlier steps, and the pictures that
+    are among the new ones."""
 
     lengths: tuple[int, ...]
     past: tuple[int, ...]
+    images: tuple[Image, ...]
 
     @property
     def tokens(self) -> int:
@@ -39,11 +51,31 @@ class Plan:
         """The longest document's new tokens."""
         return max(self.lengths, default=0)
 
+    def ahead(self, document: int) -> Tensor | None:
+        """How many later positions each new token of a document sees: int64 `[C]`, 0 but within a picture, whose tokens
+        all see its last one. None where the document has no picture."""
+        mine = [image for image in self.images if image.document == document]
+        if not mine:
+            return None
+        ahead = torch.zeros(self.lengths[document], dtype=torch.int64)
+        for _, first, count in mine:
+            row = first - self.past[document]
+            ahead[row : row + count] = torch.arange(count - 1, -1, -1)
+        return ahead
+
+    def all_ahead(self) -> Tensor | None:
+        """`ahead` of all documents, one after the other: int64 `[N]`. None where there is no picture."""
+        if not self.images:
+            return None
+        each = [(self.ahead(document), length) for document, length in enumerate(self.lengths)]
+        return torch.cat([torch.zeros(length, dtype=torch.int64) if one is None else one for one, length in each])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
     """The device's face of tokens, each int32 `[N]`: position in its document, document's number in the step, and
-    image (0 for text; the tokens of one picture share a number that is unique in their document)."""
+    image (0 for text; the tokens of one picture share a number that is unique in their document: the position of the
+    first, plus 1)."""
 
     position: Tensor
     document: Tensor
@@ -85,27 +117,49 @@ def span(
     lengths: Sequence[int],
     *,
     past: Sequence[int] | None = None,
+    images: Sequence[Image] = (),
     device: torch.device | str = "cpu",
 ) -> Span:
     """A step of `len(lengths)` documents.
 
     `lengths`: new tokens of each document, all positive. `past`: tokens of each that earlier steps brought (default:
-    none). Raises `ValueError` for lengths that cannot be.
+    none). `images`: pictures among the new tokens; a step has all of a picture or nothing. Raises `ValueError` for
+    lengths that cannot be, and for a picture that is cut or meets another.
     """
     past = [0] * len(lengths) if past is None else list(past)
     if not lengths or min(lengths) <= 0:
         raise ValueError(f"a step needs documents of at least one token each, not lengths {list(lengths)}")
     if len(past) != len(lengths) or min(past) < 0:
         raise ValueError(f"{len(lengths)} documents need as many past lengths, none negative, not {past}")
-    plan = Plan(lengths=tuple(lengths), past=tuple(past))
+    plan = Plan(lengths=tuple(lengths), past=tuple(past), images=tuple(sorted(images)))
+    _check_images(plan)
     positions, documents = _few(plan) if plan.tokens <= _FEW else _many(plan)
     tokens = Tokens(
         position=positions.to(device),
         document=documents.to(device),
-        image=torch.zeros(plan.tokens, dtype=torch.int32, device=device),
+        image=_image_numbers(plan).to(device),
     )
     starts = torch.tensor(plan.starts, dtype=torch.int32, device=device)
     return Span(plan=plan, tensors=Tensors(tokens=tokens, starts=starts))
+
+
+def _check_images(plan: Plan) -> None:
+    ends = dict.fromkeys(range(len(plan.lengths)), 0)
+    for document, first, count in plan.images:
+        if document not in ends:
+            raise ValueError(f"a picture is of document {document}, the step has {len(plan.lengths)}")
+        low, high = plan.past[document], plan.past[document] + plan.lengths[document]
+        if count <= 0 or first < max(low, ends[document]) or first + count > high:
+            raise ValueError(f"{count} tokens of a picture from {first} on do not lie apart within {low} to {high}")
+        ends[document] = first + count
+
+
+def _image_numbers(plan: Plan) -> Tensor:
+    numbers = torch.zeros(plan.tokens, dtype=torch.int32)
+    for document, first, count in plan.images:
+        row = plan.starts[document] + first - plan.past[document]
+        numbers[row : row + count] = first + 1
+    return numbers
 
 
 def _few(plan: Plan) -> tuple[Tensor, Tensor]:

@@ -155,6 +155,7 @@ def _attend(
     scale: float,
     cap: float,
     write_first: bool,
+    ahead: Tensor | None,
 ) -> Tensor:
     tokens, heads, head_dim = query.shape
     out = torch.empty(tokens, heads, head_dim)
@@ -179,6 +180,7 @@ def _attend(
         sequences.data_ptr(),
         sequences.shape[0],
         runs.data_ptr(),
+        ahead=None if ahead is None else ahead.data_ptr(),
     )
     _kernels().gw_attend(ctypes.byref(call), torch.get_num_threads())
     return out
@@ -196,6 +198,7 @@ def _attend_fake(
     scale: float,
     cap: float,
     write_first: bool,
+    ahead: Tensor | None,
 ) -> Tensor:
     return query.new_empty(query.shape, dtype=torch.float32)
 
@@ -245,7 +248,7 @@ _OPERATORS = (
     ("block_out(Tensor mixed, Tensor(a!) x, int layer, Tensor(b!) room) -> ()", _block_out, _block_out_fake),
     (
         "attend(Tensor query, Tensor key, Tensor value, Tensor(a!)[] memory, Tensor targets, Tensor sequences, "
-        "Tensor runs, int window, float scale, float cap, bool write_first) -> Tensor",
+        "Tensor runs, int window, float scale, float cap, bool write_first, Tensor? ahead) -> Tensor",
         _attend,
         _attend_fake,
     ),

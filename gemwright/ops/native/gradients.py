@@ -207,6 +207,7 @@ class _Attend(torch.autograd.Function):
         number = torch.arange(documents)
         sequences = torch.stack([first, count, torch.zeros_like(first), number, number + 1], dim=1).contiguous()
         runs = torch.stack([torch.zeros_like(first), count, first, torch.ones_like(first)], dim=1).contiguous()
+        ahead = span.plan.all_ahead()
         call = _fill(
             structs.Attend(),
             **_heads(query, key, window, scale, cap),
@@ -218,16 +219,17 @@ class _Attend(torch.autograd.Function):
             runs=runs,
             narrow_out=out,
             lse=lse,
+            ahead=ahead,
         )
         if calls.address(query):
             _call("gw_attend", ctypes.byref(call))
-        ctx.save_for_backward(query, key, value, out, lse, starts)
+        ctx.save_for_backward(query, key, value, out, lse, starts, ahead)
         ctx.numbers = window, scale, cap
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        query, key, value, out, lse, starts = ctx.saved_tensors
+        query, key, value, out, lse, starts, ahead = ctx.saved_tensors
         grad = grad.contiguous()
         into = [torch.empty_like(tensor) for tensor in (query, key, value)]
         call = _fill(
@@ -245,6 +247,7 @@ class _Attend(torch.autograd.Function):
             dvalue=into[2],
             starts=starts,
             documents=len(starts) - 1,
+            ahead=ahead,
         )
         if calls.address(delta):
             _call("gw_attend_grad", ctypes.byref(call))

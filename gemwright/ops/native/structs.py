@@ -132,6 +132,7 @@ class Attend(ctypes.Structure):
         ("runs", c_void_p),
         ("narrow_out", c_void_p),
         ("lse", c_void_p),
+        ("ahead", c_void_p),
     )
 
 
@@ -158,6 +159,7 @@ class AttendGrad(ctypes.Structure):
         ("dvalue", c_void_p),
         ("starts", c_void_p),
         ("documents", c_int64),
+        ("ahead", c_void_p),
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gemwright.ops.attend import visible_within
-from gemwright.ops.span import Tokens, span, visible
+from gemwright.ops.span import Image, Tokens, span, visible
 
 
 def _tokens(position: list[int], document: list[int] | None = None, image: list[int] | None = None) -> Tokens:
@@ -59,3 +59,27 @@ def test_a_picture_sees_all_of_itself_and_no_later_picture() -> None:
 def test_the_window_bounds_a_picture_below_and_not_above() -> None:
     mask = _square(_tokens(list(range(9)), image=[0, 0, 0, 0, 1, 1, 1, 1, 0]), 4)
     assert (_seen(mask, 4), _seen(mask, 7), _seen(mask, 8)) == ([1, 2, 3, 4, 5, 6, 7], [4, 5, 6, 7], [5, 6, 7, 8])
+
+
+def test_a_pictures_tokens_see_its_last_one_from_where_they_are() -> None:
+    step = span([3, 6], past=[0, 10], images=[Image(1, 11, 4)])
+    assert step.tensors.image.tolist() == [0, 0, 0, 0, 12, 12, 12, 12, 0]
+    assert step.plan.ahead(0) is None
+    assert step.plan.ahead(1).tolist() == [0, 3, 2, 1, 0, 0]
+    assert step.plan.all_ahead().tolist() == [0, 0, 0, 0, 3, 2, 1, 0, 0]
+    assert span([4]).plan.all_ahead() is None
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        [Image(1, 0, 2)],  # no such document
+        [Image(0, 3, 4)],  # begins before the step
+        [Image(0, 8, 3)],  # ends after it
+        [Image(0, 5, 0)],
+        [Image(0, 5, 3), Image(0, 7, 2)],  # they meet
+    ],
+)
+def test_pictures_that_are_cut_or_meet_are_refused(images: list[Image]) -> None:
+    with pytest.raises(ValueError, match="picture"):
+        span([6], past=[4], images=images)

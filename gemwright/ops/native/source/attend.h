@@ -33,6 +33,7 @@ struct Attend {
     const Run *runs;
     uint16_t *narrow_out;  // for training: bfloat16 [N, H, K] in place of `out`, and
     float *lse;            // the scores' log-sum-exp [N, H]
+    const int64_t *ahead;  // how many later positions each new token sees (a picture's tokens do), or null: none
 };
 
 namespace {
@@ -178,10 +179,22 @@ struct Room {
     float *scores, *part, *joined;
 };
 
+// The last position that a sequence's token sees, and the last that any of begin … end - 1 sees.
+inline int64_t last_seen(const Attend &a, const Sequence &s, int64_t token) {
+    return s.past + token + (a.ahead ? a.ahead[s.first + token] : 0);
+}
+
+inline int64_t last_seen(const Attend &a, const Sequence &s, int64_t begin, int64_t end) {
+    int64_t last = s.past + end - 1;
+    if (a.ahead)
+        for (int64_t token = begin; token < end; token++) last = last_seen(a, s, token) > last ? last_seen(a, s, token) : last;
+    return last;
+}
+
 inline void one_span(const Attend &a, const Task &task, int64_t span, const Room &room, const Partial &part) {
     const Sequence &s = *task.sequence;
     const int64_t group = a.heads / a.kv_heads, rows = (task.end - task.begin) * group, width = a.head_dim;
-    const int64_t last = s.past + task.end - 1;
+    const int64_t last = last_seen(a, s, task.begin, task.end);
     const int64_t lowest = a.window ? s.past + task.begin - a.window + 1 : 0;
     const int64_t ahead = CHUNK * a.kv_heads * width;
     clear(part, rows, width);
@@ -197,8 +210,8 @@ inline void one_span(const Attend &a, const Task &task, int64_t span, const Room
                                room.scores + r * CHUNK + 16 * t, CHUNK, false);
         });
         for (int64_t r = 0; r < rows; r++) {
-            const int64_t position = s.past + task.begin + r / group;
-            const int64_t end = position - start + 1, first = a.window ? end - a.window : 0;  // seen: first … end - 1
+            const int64_t token = task.begin + r / group, first = a.window ? s.past + token + 1 - a.window - start : 0;
+            const int64_t end = last_seen(a, s, token) - start + 1;  // seen: first … end - 1
             f32x16 score[CHUNK / 16], most = splat(-INFINITY);
             const i32x16 lane = load<i32x16>(LANES);
             for (int t = 0; t < CHUNK / 16; t++) {
@@ -321,7 +334,7 @@ inline void attend(const Attend &a, int64_t most_threads) {
             for (int64_t begin = 0; begin < s.count; begin += most) {
                 const int64_t end = begin + most < s.count ? begin + most : s.count;
                 const int64_t lowest = a.window && s.past + begin - a.window + 1 > 0 ? s.past + begin - a.window + 1 : 0;
-                tasks.push_back({&s, head, begin, end, lowest / SPAN, (s.past + end - 1) / SPAN + 1});
+                tasks.push_back({&s, head, begin, end, lowest / SPAN, last_seen(a, s, begin, end) / SPAN + 1});
                 longest = end - begin > longest ? end - begin : longest;
             }
     }

@@ -17,6 +17,7 @@ struct AttendGrad {
     uint16_t *dquery, *dkey, *dvalue;
     const int64_t *starts;                        // [documents + 1]
     int64_t documents;
+    const int64_t *ahead;                         // [N], see Attend; or null
 };
 
 namespace {
@@ -89,12 +90,15 @@ inline void query_grad(const AttendGrad &a, int64_t first, int64_t begin, int64_
     }
     std::memset(room.sum, 0, 4 * rows * width);
     const int64_t lowest = a.window && begin - a.window + 1 > 0 ? begin - a.window + 1 : 0;
+    int64_t past_last = end;  // behind the last key that is seen
+    for (int64_t token = begin; a.ahead && token < end; token++)
+        past_last = token + a.ahead[first + token] + 1 > past_last ? token + a.ahead[first + token] + 1 : past_last;
     const i32x16 lane = load<i32x16>(LANES);
-    for (int64_t start = lowest / CHUNK * CHUNK; start < end; start += CHUNK) {
+    for (int64_t start = lowest / CHUNK * CHUNK; start < past_last; start += CHUNK) {
         Chunk keys, values;
         for (int64_t i = 0; i < CHUNK; i++) {
             const int64_t at = ((first + start + i) * a.kv_heads + head) * width;
-            const bool there = start + i < end;
+            const bool there = start + i < past_last;
             keys.rows[i] = there ? a.key + at : room.zeros, values.rows[i] = there ? a.value + at : room.zeros;
         }
         pack_keys(keys, width, 0, room.first);
@@ -104,7 +108,7 @@ inline void query_grad(const AttendGrad &a, int64_t first, int64_t begin, int64_
         rows_by_chunk(room.second, room.other_rows, width, rows, width, room.weights_grad);
         for (int64_t r = 0; r < rows; r++) {
             const int64_t token = begin + r / group, at = (first + token) * a.heads + head * group + r % group;
-            const int32_t last = (int32_t)(token - start), early = (int32_t)(a.window ? token - a.window + 1 - start : 0);
+            const int32_t last = (int32_t)(token + (a.ahead ? a.ahead[first + token] : 0) - start), early = (int32_t)(a.window ? token - a.window + 1 - start : 0);
             for (int64_t t = 0; t < CHUNK; t += 16) {
                 const i32x16 column = lane + splat((int32_t)t);
                 f32x16 weight, dscore;
@@ -129,16 +133,19 @@ inline void key_grad(const AttendGrad &a, int64_t first, int64_t count, int64_t 
     const int64_t stride = a.kv_heads * width, at = ((first + begin) * a.kv_heads + head) * width;
     std::memset(room.sum, 0, 4 * rows * width);
     std::memset(room.other, 0, 4 * rows * width);
-    alignas(64) int32_t token[CHUNK];
+    int64_t earliest = begin;  // token that sees one of the keys: a picture's first, maybe
+    while (a.ahead && earliest > 0 && earliest - 1 + a.ahead[first + earliest - 1] >= begin) earliest--;
+    alignas(64) int32_t token[CHUNK], sight[CHUNK];
     alignas(64) float lse[CHUNK], delta[CHUNK];
     // The chunk's columns: (token, head) pairs, all heads of a token together.
-    for (int64_t next = begin * group; next < after * group; next += CHUNK) {
+    for (int64_t next = earliest * group; next < after * group; next += CHUNK) {
         Chunk queries, douts;
         for (int64_t i = 0; i < CHUNK; i++) {
             const bool there = next + i < after * group;
             const int64_t t = (next + i) / group, row = (first + t) * a.heads + head * group + (next + i) % group;
             queries.rows[i] = there ? a.query + row * width : room.zeros, douts.rows[i] = there ? a.dout + row * width : room.zeros;
-            token[i] = there ? (int32_t)t : -1, lse[i] = there ? a.lse[row] : 0, delta[i] = there ? a.delta[row] : 0;
+            token[i] = there ? (int32_t)t : -1, sight[i] = there ? (int32_t)(t + (a.ahead ? a.ahead[first + t] : 0)) : -1;
+            lse[i] = there ? a.lse[row] : 0, delta[i] = there ? a.delta[row] : 0;
         }
         pack_keys(queries, width, 0, room.first);
         pack_keys(douts, width, 0, room.second);
@@ -152,7 +159,7 @@ inline void key_grad(const AttendGrad &a, int64_t first, int64_t count, int64_t 
                 const i32x16 who = load<i32x16>(token + t);
                 f32x16 weight, dscore;
                 score_grad(a, load<f32x16>(room.scores + r * CHUNK + t), load<f32x16>(room.weights_grad + r * CHUNK + t),
-                           load<f32x16>(lse + t), load<f32x16>(delta + t), (who >= splat(key)) & (who < splat(late)), &weight, &dscore);
+                           load<f32x16>(lse + t), load<f32x16>(delta + t), (load<i32x16>(sight + t) >= splat(key)) & (who < splat(late)), &weight, &dscore);
                 store(room.narrow + r * CHUNK + t, narrow(weight));
                 store(room.narrow_grad + r * CHUNK + t, narrow(dscore));
             }

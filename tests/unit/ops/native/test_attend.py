@@ -38,7 +38,7 @@ def _drawn(heads: int, kv_heads: int, head_dim: int) -> tuple[Tensor, Tensor, Te
 def _run(store: FullStore | RingStore, tensors: tuple[Tensor, ...], cuts: list[int], cap: float | None) -> Tensor:
     place, past, out = store.open(), 0, []
     for count in cuts:
-        step = store.prepare([place], Plan(lengths=(count,), past=(past,)))
+        step = store.prepare([place], Plan(lengths=(count,), past=(past,), images=()))
         assert step.route is not None, "the native kernel serves bfloat16"
         query, key, value = (tensor[past : past + count] for tensor in tensors)
         out.append(step.attend(0, query, key, value, query.shape[-1] ** -0.5, cap))
@@ -83,7 +83,7 @@ def test_bytes_are_attended_over_as_the_plain_route_does(monkeypatch: pytest.Mon
     held = [tensor.clone() for tensor in store.rows[0]]
     monkeypatch.setattr("gemwright.cache.full.usable", lambda keys: False)
     place = store.open()
-    step = store.prepare([place], Plan(lengths=(TOKENS,), past=(0,)))
+    step = store.prepare([place], Plan(lengths=(TOKENS,), past=(0,), images=()))
     plain = step.attend(0, *tensors, 32**-0.5, None)
     assert (native - plain.float()).square().mean().sqrt() <= 2**-8 * plain.float().square().mean().sqrt()
     for ours, theirs in zip(held, store.rows[0], strict=True):

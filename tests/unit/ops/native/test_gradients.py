@@ -13,7 +13,7 @@ from gemwright.ops import attend, pointwise, rope, scan
 from gemwright.ops.conv import causal_conv, with_past
 from gemwright.ops.native import gradients
 from gemwright.ops.pointwise import soft_cap
-from gemwright.ops.span import span
+from gemwright.ops.span import Image, span
 
 pytestmark = pytest.mark.usefixtures("kernels")
 LENGTHS = (1, 70, 16, 130, 3)
@@ -117,6 +117,21 @@ def test_attend(heads: int, kv_heads: int, head_dim: int, window: int | None, ca
 
     inputs = [draw(N, count, head_dim, seed=seed, scale=2.0) for seed, count in enumerate((heads, kv_heads, kv_heads))]
     compare(lambda q, k, v: gradients.attend(q, k, v, where, **numbers), plain, inputs, [BF16] * 3, 1.5e-2)
+
+
+@pytest.mark.parametrize("window", [None, 20, 64])
+@pytest.mark.parametrize("cap", [None, 3.0])
+@pytest.mark.parametrize("heads", [2, 6])
+def test_attend_to_pictures(window: int | None, cap: float | None, heads: int) -> None:
+    pictures = [Image(1, 0, 9), Image(1, 30, 40), Image(3, 50, 70), Image(3, 120, 10), Image(4, 0, 3)]
+    where = span(LENGTHS, images=pictures)
+
+    def plain(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return attend.attend_eager(query, key, value, attend.visible_within(where, window), scale=0.2, cap=cap)
+
+    inputs = [draw(N, count, 32, seed=seed, scale=2.0) for seed, count in enumerate((heads, 2, 2))]
+    fast = {"window": window, "scale": 0.2, "cap": cap}
+    compare(lambda q, k, v: gradients.attend(q, k, v, where, **fast), plain, inputs, [BF16] * 3, 1.5e-2)
 
 
 @pytest.mark.parametrize("dtype", [F32, BF16])
