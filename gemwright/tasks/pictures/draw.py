@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from gemwright.tasks.item import Item
 from gemwright.tasks.pictures.alphabet import ADVANCE, LETTERS, PEN, unit
-from gemwright.tasks.pictures.scene import COLOURS, LEVELS, Scene, Thing, Word
+from gemwright.tasks.pictures.scene import COLOURS, LEVELS, Scene, Word
 
 _FINE = 4  # fine pixels along the side of a pixel: edges have 16 steps
 _ROUND = 40  # corners of what is round
@@ -37,12 +37,6 @@ def draw(scene: Scene) -> Image.Image:
     for word in scene.words:
         _write(canvas, word)
     return canvas.image.reduce(_FINE)
-
-
-def reach(thing: Thing) -> tuple[float, float]:
-    """Width and height of a thing, in pixels."""
-    xs, ys = zip(*_OUTLINES[thing.shape], strict=True)
-    return (max(xs) - min(xs)) * thing.radius, (max(ys) - min(ys)) * thing.radius
 
 
 class _Canvas:
@@ -117,7 +111,7 @@ def _heart() -> Iterator[tuple[float, float]]:
     for step in range(_ROUND):
         t = 2 * math.pi * step / _ROUND
         height = 13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)
-        yield math.sin(t) ** 3 * 16 / 17.2, -(height + 2.5) / 17.2
+        yield math.sin(t) ** 3 * 16 / 17, -(height + 0.1) / 17
 
 
 _HALF = math.sqrt(0.5)

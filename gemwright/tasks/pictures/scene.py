@@ -18,7 +18,7 @@ COLOURS: dict[str, Colour] = {
     "green": (32, 160, 64),
     "blue": (40, 72, 224),
     "yellow": (248, 216, 32),
-    "grey": (136, 136, 136),
+    "grey": (128, 128, 128),
 }
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "cross", "heart")
 SIZES = ("small", "large")
