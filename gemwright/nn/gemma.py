@@ -70,13 +70,15 @@ class Tower(nn.Module):
         However many the pictures are, at most `PATCHES` patches (or one picture) are in work at once. Soft tokens are
         not scaled by √D as embeddings are.
         """
+        if not len(pixels):
+            return self.projector.weight.new_empty(0, self.spec.tokens, self.projector.weight.shape[1])
         together = max(1, PATCHES // self.spec.tower.grid**2)
         parts = [self.projector(self.encoder(some.to(self.device))) for some in pixels.split(together)]
         return torch.cat(parts)
 
 
 def splice(
-    embed: Callable[[Tensor], Tensor], ids: Int64[Tensor, " N"], soft: Float[Tensor, "M D"], rows: Int64[Tensor, " M"]
+    embed: Callable[[Tensor], Tensor], ids: Int64[Tensor, " N"], soft: Float[Tensor, "T D"], rows: Int64[Tensor, " M"]
 ) -> Float[Tensor, "N D"]:
     """Embeddings `[N, D]` of `ids`, with the soft tokens in place of `rows`: already scaled, before the first layer.
 

@@ -58,10 +58,11 @@ class VisionNames(Names):
         return super().theirs(name) if found is None else self.projector + found
 
     def _rename(self, name: str, source: int, target: int) -> str | None:
-        if name.startswith(_BLOCK + "layers."):
-            found = super()._rename(name.removeprefix(_BLOCK), source, target)
-            return None if found is None else _BLOCK + found
-        return super()._rename(name, source, target)
+        inner = name.removeprefix(_BLOCK)
+        if not inner.startswith("layers."):
+            return super()._rename(name, source, target)
+        found = super()._rename(inner, source, target) if inner != name else None
+        return None if found is None else _BLOCK + found
 
 
 def vision_table(encoder: str, projector: str) -> VisionNames:
