@@ -7,6 +7,7 @@ of the family beside another gives both the same folder, and so the same words a
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import tempfile
@@ -17,7 +18,7 @@ from typing import Any
 from gemwright.data import python_text
 from gemwright.data.jsonl import whole
 from gemwright.errors import UserError
-from gemwright.tasks import retrieval
+from gemwright.tasks import retrieval, words
 from gemwright.tasks.item import Draw, Item
 from gemwright.tasks.split import Audit, draw, items
 from gemwright.text.train import train_tokenizer
@@ -39,6 +40,7 @@ MIX = {
     "refusals": 5,
 }
 _SEARCHES = 3  # of 100: one text and many questions, for a text has to be read before one of them can be answered
+_DRILLS = 10  # of 100: plain texts that repeat themselves, from which copying is learnt before the skills need it
 _SPOKEN = 40_000  # items that the vocabulary is made from
 
 
@@ -49,12 +51,28 @@ def many_questions(generator: random.Random) -> Item:
     return retrieval.question("many", generator, words=length, before=asked, codes=generator.random() < 0.7)
 
 
+def drill(generator: random.Random) -> str:
+    """Words and numbers in no order, and the same again, once or more. What follows a word is known only from where it
+    stood before: nothing teaches a small model sooner to look there (Olsson et al., "In-context learning and induction
+    heads", 2022)."""
+    pool = generator.choice((words.NOUNS, words.ADJECTIVES, words.NAMES, words.CITIES, None))
+    length, mark = generator.randint(4, 40), generator.choice((" ", ", ", "\n"))
+    drawn = [generator.choice(pool) if pool else str(generator.randrange(10_000)) for _ in range(length)]
+    return "\n".join([mark.join(drawn)] * generator.randint(2, 3))
+
+
 def conversations(seed: int, count: int) -> Iterator[Item]:
     """`count` items of the training side, each of a skill drawn by `MIX`."""
-    streams = {which: items(which, "train", seed=seed) for which in MIX}
+    return (item for item in records(seed, count) if isinstance(item, Item))
+
+
+def records(seed: int, count: int) -> Iterator[Item | str]:
+    """`count` of what the family reads: items, and texts to repeat among them."""
+    streams: dict[str, Iterator[Item | str]] = {which: items(which, "train", seed=seed) for which in MIX}
     streams["many"] = _stream(many_questions, seed)
+    streams["drill"] = (drill(random.Random(f"curriculum drill {seed} {number}")) for number in itertools.count())
     choose = random.Random(f"curriculum {seed}")
-    for which in choose.choices(list(streams), [*MIX.values(), _SEARCHES], k=count):
+    for which in choose.choices(list(streams), [*MIX.values(), _SEARCHES, _DRILLS], k=count):
         yield next(streams[which])
 
 
@@ -68,7 +86,14 @@ def _stream(task: Draw, seed: int) -> Iterator[Item]:
 def prepare(folder: Path, *, seed: int = SEED, count: int = ITEMS, vocab: int = VOCAB) -> Path:
     """The curriculum in `folder`, which is made if it is not there. Raises `UserError` where another lies there, or
     the folder cannot be written."""
-    request: dict[str, Any] = {"seed": seed, "items": count, "vocab": vocab, "mix": MIX, "searches": _SEARCHES}
+    request: dict[str, Any] = {
+        "seed": seed,
+        "items": count,
+        "vocab": vocab,
+        "mix": MIX,
+        "searches": _SEARCHES,
+        "drills": _DRILLS,
+    }
     facts = folder / "curriculum.json"
     if facts.exists():
         _agree(facts, request)
@@ -96,9 +121,11 @@ def _write(folder: Path, seed: int, count: int) -> dict[str, Any]:
     """Draws the conversations, and looks for what a test would ask among them."""
     audit = Audit()
     with whole([folder / "train.jsonl"]) as (file,):
-        for item in conversations(seed, count):
-            audit.add("train", item)
-            file.write(json.dumps(item.to_json(), ensure_ascii=False).encode() + b"\n")
+        for record in records(seed, count):
+            if isinstance(record, Item):
+                audit.add("train", record)
+            told = record.to_json() if isinstance(record, Item) else {"text": record}
+            file.write(json.dumps(told, ensure_ascii=False).encode() + b"\n")
     for item in items("all", "test", count=4000):
         audit.add("test", item)
     assert not any(audit.overlaps.values()), "an item of the test side was drawn"

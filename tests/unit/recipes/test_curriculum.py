@@ -1,0 +1,62 @@
+"""What the pocket family reads."""
+
+from __future__ import annotations
+
+import json
+import random
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from gemwright.errors import UserError
+from gemwright.recipes.curriculum import ROW, conversations, drill, many_questions, prepare, records
+from gemwright.tasks import retrieval
+from gemwright.tasks.item import Item
+from gemwright.tasks.skills import SKILLS
+from gemwright.tasks.split import lies_on
+from gemwright.text.tokenizer import Tokenizer
+from gemwright.text.turns import render
+
+
+def test_every_skill_is_drawn_from_the_training_side_alone() -> None:
+    drawn = list(conversations(1, 600))
+    assert {item.skill for item in drawn} == {skill.SKILL for skill in SKILLS}
+    assert all(lies_on(item, "train") for item in drawn)
+    assert len({item.prompt() for item in drawn}) > 0.95 * len(drawn)
+
+
+def test_a_longer_curriculum_begins_with_the_shorter_one() -> None:
+    assert list(records(3, 50)) == list(islice(records(3, 400), 50))
+    assert list(records(3, 50)) != list(records(4, 50))
+
+
+def test_a_drill_repeats_itself() -> None:
+    for number in range(50):
+        text = drill(random.Random(number))
+        assert any(text == "\n".join([text[: (len(text) + 1) // times - 1]] * times) for times in (2, 3))
+
+
+def test_many_questions_are_asked_about_one_text_and_fit_a_row() -> None:
+    for number in range(20):
+        item = many_questions(random.Random(number))
+        asked = [message for message in item.messages if message.role == "user"]
+        assert 5 <= len(asked) <= 17
+        assert sum(retrieval.size(message.text) + 8 for message in item.conversation()) < ROW
+        assert retrieval.judge(item, item.ideal).score == 1.0
+
+
+def test_it_is_made_once_and_another_is_refused(tmp_path: Path) -> None:
+    folder = prepare(tmp_path / "curriculum", count=300, vocab=1200)
+    lines = [json.loads(line) for line in (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == 300 and {"text"} in [set(line) for line in lines]
+    facts = json.loads((folder / "curriculum.json").read_text(encoding="utf-8"))
+    assert facts["audit"]["overlaps"] == {"keys": 0, "prompts": 0}
+    tokenizer = Tokenizer.load(folder / "tokenizer")
+    item = next(record for record in records(1, 10) if isinstance(record, Item))
+    assert len(render(item.conversation(), tokenizer, add_generation_prompt=False).ids) < ROW
+    before = (folder / "train.jsonl").stat().st_mtime_ns
+    prepare(folder, count=300, vocab=1200)
+    assert (folder / "train.jsonl").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match="another curriculum"):
+        prepare(folder, count=301, vocab=1200)
