@@ -51,29 +51,35 @@ def decode(source: str | Path | bytes | Image.Image, limits: Limits = LIMITS, *,
         header = read_header(kind, data, limits.frames)
     except (CutShort, ValueError, IndexError, struct.error) as error:
         raise _unreadable(name, kind, error) from error
-    _check(name, kind, header, limits)
+    _check(name, header, limits)
     try:
-        image = _DECODERS[kind](io.BytesIO(header.data))
-        if image.size != header.size:  # the decoder would allocate what nobody has checked
-            raise ValueError("two parts of the file declare two sizes")
-        image.load()
-        flat, see_through = flatten(image, header.key)
+        pixels, see_through = _pixels(kind, header)
     except Exception as error:  # whatever a decoder raises over hostile bytes: the file is not what it should be
         raise _unreadable(name, kind, error) from error
     notes = _notes(kind, header) + header.notes
-    return _finish(np.asarray(flat), name, header.exif, see_through, notes)
+    return _finish(pixels, name, header.exif, see_through, notes)
+
+
+def _pixels(kind: str, header: Header) -> tuple[np.ndarray, bool]:
+    """The pixels of a file as they are stored, and whether any was transparent."""
+    image = _DECODERS[kind](io.BytesIO(header.data))
+    if image.size != header.size:  # the decoder would allocate what nobody has checked
+        raise ValueError("two parts of the file declare two sizes")
+    image.load()
+    return flatten(image, header.key)
 
 
 def _from_pillow(image: Image.Image, limits: Limits, name: str) -> Picture:
     """Of an image that Pillow has opened: the frame that it stands at."""
-    _check(name, image.format or "Pillow", Header(size=image.size, data=b""), limits)
+    _check(name, Header(size=image.size, data=b""), limits)
     try:
         image.load()
-        flat, see_through = flatten(image.copy(), None)
+        pixels, see_through = flatten(image.copy(), None)
     except Exception as error:  # an image that is opened lazily is decoded only now
-        raise _unreadable(name, image.format or "Pillow", error) from error
+        message = f"{name}: this image cannot be read ({error})"
+        raise UserError(message, hint="load it whole, convert it to RGB and try again") from error
     exif = image.info.get("exif", b"")
-    return _finish(np.asarray(flat), name, exif if isinstance(exif, bytes) else b"", see_through, ())
+    return _finish(pixels, name, exif if isinstance(exif, bytes) else b"", see_through, ())
 
 
 def _finish(pixels: np.ndarray, name: str, exif: bytes, see_through: bool, notes: tuple[str, ...]) -> Picture:
@@ -107,11 +113,11 @@ def _read(source: str | Path, limits: Limits) -> bytes:
         raise UserError(f"{source!s}: {error}", hint="check the path and the right to read it") from error
 
 
-def _check(name: str, kind: str, header: Header, limits: Limits) -> None:
+def _check(name: str, header: Header, limits: Limits) -> None:
     """Raises UserError if what the file declares is nothing, or beyond the limits."""
     width, height = header.size
     if width < 1 or height < 1:
-        raise _unreadable(name, kind, ValueError(f"it declares {width} × {height} pixels"))
+        raise UserError(f"{name} has {width} × {height} pixels: nothing to see", hint="save it anew as PNG or JPEG")
     smaller = "make it smaller: the model sees far fewer pixels than that"
     if width * height > limits.pixels:
         raise UserError(f"{name} has {width} × {height} pixels, more than {limits.pixels / 1e6:g} million", smaller)
@@ -134,6 +140,6 @@ def _unreadable(name: str, kind: str, error: Exception) -> UserError:
 
 def _notes(kind: str, header: Header) -> tuple[str, ...]:
     """What a person may not expect of an animation."""
-    if header.frames == 1:
+    if header.frames < 2:
         return ()
     return (f"an animated {kind}: the first of its {header.frames} frames is taken",)

@@ -58,7 +58,7 @@ def recognise(data: bytes, name: str) -> str:
     kind, hint = _refused(data)
     if not kind:
         raise UserError(f"{name} is no picture in a format that is read", hint=f"give a {READ} file")
-    raise UserError(f"{name} is a {kind} file, which is not read", hint=hint)
+    raise UserError(f"{name}: {kind} files are not read", hint=hint)
 
 
 def _refused(data: bytes) -> tuple[str, str]:

@@ -11,6 +11,10 @@ import struct
 from dataclasses import dataclass
 from zlib import crc32
 
+# A PNG of 32 MB in parts of 1 kB has a third of this. Beyond, a file of empty parts would keep the reader busy for
+# seconds.
+_MOST_PARTS = 100_000
+
 
 class CutShort(Exception):
     """The file ends before the picture does."""
@@ -53,10 +57,11 @@ def read_header(kind: str, data: bytes, most_frames: int) -> Header:
 # PNG: chunks of length, name, content and checksum
 
 
-def _png(data: bytes) -> Header:
+def _png_chunks(data: bytes) -> dict[bytes, list[bytes]]:
+    """The contents of the chunks that matter, by name and in order, their checksums tested."""
     found: dict[bytes, list[bytes]] = {}
     place = 8
-    while b"IEND" not in found:
+    for _ in range(_MOST_PARTS):
         if place + 12 > len(data):
             raise CutShort
         length, name = struct.unpack_from(">I4s", data, place)
@@ -68,10 +73,19 @@ def _png(data: bytes) -> Header:
             if crc32(name + content) != struct.unpack_from(">I", data, place - 4)[0]:
                 raise ValueError(f"wrong checksum of the chunk {name.decode()}")
             found.setdefault(name, []).append(content)
+        if name == b"IEND":
+            return found
+    raise ValueError(f"more than {_MOST_PARTS} chunks")
+
+
+def _png(data: bytes) -> Header:
+    found = _png_chunks(data)
     head = found[b"IHDR"][0] if b"IHDR" in found else b""
     if len(head) != 13 or b"IDAT" not in found:
         raise ValueError("a part is missing")
     width, height, depth, colour = struct.unpack_from(">IIBB", head)
+    if depth not in (1, 2, 4, 8, 16):
+        raise ValueError(f"{depth} bits per sample")
     key, notes = None, ()
     if b"tRNS" in found and colour in (0, 2):  # grey or colour: one transparent value, in samples of `depth` bits
         samples = struct.unpack_from(">H" if colour == 0 else ">HHH", found[b"tRNS"][0])
@@ -103,12 +117,13 @@ _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN = 0xDA
 _APPLICATION = range(0xE0, 0xF0)
 _COMMENT = 0xFE
+_OUT_OF_PLACE = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})  # before the first scan
 _COLOUR = (0xE0, 0xEE)  # JFIF's and Adobe's segments say how colours are coded
 
 
 def _jpeg(data: bytes) -> Header:
     size, exif, kept, place = None, b"", [data[:2]], 2
-    while True:
+    for _ in range(_MOST_PARTS):
         if data[place] != 0xFF:
             raise ValueError(f"no marker at byte {place}")
         while data[place] == 0xFF:  # any number of these may stand before a marker
@@ -122,7 +137,7 @@ def _jpeg(data: bytes) -> Header:
             kept.append(data[place - 1 :])
             # Within a scan a byte 0xFF is followed by 0, so that these two bytes are always a marker.
             return Header(size=size, data=b"".join(kept), exif=exif, scans=data.count(b"\xff\xda", place - 1))
-        if length < 2 or marker in (0, 0x01, *range(0xD0, 0xDA)):
+        if length < 2 or marker in _OUT_OF_PLACE:
             raise ValueError(f"the marker {marker:#x} at byte {place}")
         if len(content) != length - 2:
             raise CutShort
@@ -133,9 +148,10 @@ def _jpeg(data: bytes) -> Header:
             size = width, height
         if marker == 0xE1 and content.startswith(b"Exif\0\0") and not exif:
             exif = content
-        if marker in _COLOUR or marker not in (*_APPLICATION, _COMMENT):
+        if marker in _COLOUR or (marker not in _APPLICATION and marker != _COMMENT):
             kept.append(data[place - 1 : place + 1 + length])
         place += 1 + length
+    raise ValueError(f"more than {_MOST_PARTS} segments")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -208,12 +224,16 @@ def _webp(data: bytes) -> Header:
     else:
         raise ValueError("a part is missing")
     frames, exif, place = 0, b"", 12
-    while place + 8 <= length + 8:
+    for _ in range(_MOST_PARTS):
+        if place > length:
+            break
         name, bytes_of_chunk = struct.unpack_from("<4sI", data, place)
         frames += name == b"ANMF"
         if name == b"EXIF" and not exif:
             exif = data[place + 8 : place + 8 + bytes_of_chunk]
         place += 8 + bytes_of_chunk + bytes_of_chunk % 2
+    else:
+        raise ValueError(f"more than {_MOST_PARTS} chunks")
     return Header(size=size, data=data[: length + 8], frames=max(1, frames), exif=exif)
 
 

@@ -40,7 +40,7 @@ def test_files_that_are_not_read_are_refused_by_name(start: bytes, kind: str, ad
 def test_a_real_avif_is_refused_by_name() -> None:
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "AVIF")
-    with pytest.raises(UserError, match="is a AVIF file"):
+    with pytest.raises(UserError, match="AVIF files are not read"):
         recognise(file.getvalue(), "this")
 
 

@@ -32,6 +32,11 @@ def test_a_gif_cut_short_in_its_second_frame_is_whole_in_the_first(files: dict[s
     assert cut.data == one.data
 
 
+def test_a_gif_cut_short_in_its_first_frame_is_cut_short(files: dict[str, bytes]) -> None:
+    with pytest.raises(CutShort):
+        read_header("GIF", files["GIF"][:-40], LIMITS.frames)
+
+
 def test_the_exif_block_is_handed_on(files: dict[str, bytes]) -> None:
     found = {name for name, data in files.items() if read_header(name.split()[0], data, LIMITS.frames).exif}
     assert found == {"PNG alpha", "JPEG colour", "WebP"}
