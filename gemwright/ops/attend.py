@@ -234,7 +234,7 @@ def _block(
     scale: float,
     cap: float | None,
 ) -> Tensor:
-    """Queries from key row `first` on, each of which sees keys up to row `last`: `[C, H, K]`, `[S, G, K]` → `[C, H, K]`."""
+    """Queries from key row `first` on, each of which sees keys up to row `last`. Shapes as in `attend_tail`."""
     asked, kept = query.shape[0], key.shape[0]
     column = torch.arange(kept, device=query.device)
     hidden = column > last[:, None]
