@@ -14,6 +14,7 @@ from gemwright.arch.spec import Attention, Model
 from gemwright.cache.allocate import Step
 from gemwright.nn.block import Block
 from gemwright.nn.embed import Embedding
+from gemwright.nn.gemma import splice
 from gemwright.nn.head import Head
 from gemwright.nn.linear import samples
 from gemwright.nn.norm import RMSNorm
@@ -73,21 +74,38 @@ class Decoder(nn.Module):
         return digest.hexdigest()[:32]
 
     @overload
-    def forward(self, ids: Tensor, span: Span, memory: Step | None = None, use: None = None) -> Tensor: ...
+    def forward(
+        self, ids: Tensor, span: Span, memory: Step | None = None, use: None = None, soft: Tensor | None = None
+    ) -> Tensor: ...
 
     @overload
-    def forward(self, ids: Tensor, span: Span, memory: Step | None, use: Callable[[Tensor, Head], T]) -> T: ...
+    def forward(
+        self,
+        ids: Tensor,
+        span: Span,
+        memory: Step | None,
+        use: Callable[[Tensor, Head], T],
+        soft: Tensor | None = None,
+    ) -> T: ...
 
     @overload
-    def forward(self, ids: Tensor, span: Span, *, use: Callable[[Tensor, Head], T]) -> T: ...
+    def forward(
+        self, ids: Tensor, span: Span, *, use: Callable[[Tensor, Head], T], soft: Tensor | None = None
+    ) -> T: ...
 
     def forward(
-        self, ids: Tensor, span: Span, memory: Step | None = None, use: Callable[[Tensor, Head], T] | None = None
+        self,
+        ids: Tensor,
+        span: Span,
+        memory: Step | None = None,
+        use: Callable[[Tensor, Head], T] | None = None,
+        soft: Tensor | None = None,
     ) -> Tensor | T:
         """Run one step: ids int64 `[N]` → hidden states `[N, D]` after the final norm, or `use(hidden, head)`.
 
         What needs the head passes `use`, so that it runs inside the model's forward. With `memory` (inference only)
-        the step's tokens continue what its sequences remember; the caller commits it.
+        the step's tokens continue what its sequences remember; the caller commits it. `soft` `[M, D]`: what a tower
+        made of the span's pictures, in order; it stands in place of their ids' embeddings, whatever the ids are.
         """
         if self.dtype == torch.float16:
             raise ValueError(NO_FLOAT16)
@@ -96,15 +114,22 @@ class Decoder(nn.Module):
         if memory is None:
             if any(span.plan.past):
                 raise ValueError("a span with a past needs the memory that holds it")
-            return self._run(ids, span, memory, use)
+            return self._run(ids, span, memory, use, soft)
         if memory.span is not span:
             raise ValueError("this span is not the one that the memory was prepared for")
         with torch.no_grad():
-            return self._run(ids, span, memory, use)
+            return self._run(ids, span, memory, use, soft)
 
-    def _run(self, ids: Tensor, span: Span, memory: Step | None, use: Callable[[Tensor, Head], T] | None) -> Tensor | T:
+    def _run(
+        self,
+        ids: Tensor,
+        span: Span,
+        memory: Step | None,
+        use: Callable[[Tensor, Head], T] | None,
+        soft: Tensor | None,
+    ) -> Tensor | T:
         angles = {rope: rope_angles(span.tensors.position, rope) for rope in self._ropes}
-        x = self.embed(ids)
+        x = self.embed(ids) if soft is None else splice(self.embed, ids, soft, span.plan.picture_rows().to(ids.device))
         for index, block in enumerate(self.layers):
             if self.recompute and torch.is_grad_enabled():
                 # Blocks draw nothing at random, so there is no state of a generator to bring back.

@@ -51,6 +51,15 @@ class Plan:
         """The longest document's new tokens."""
         return max(self.lengths, default=0)
 
+    def picture_rows(self) -> Tensor:
+        """The rows of the step where pictures' tokens stand, in order: int64 `[M]`."""
+        begins = [
+            (self.starts[document] + first - self.past[document], count) for document, first, count in self.images
+        ]
+        return torch.cat(
+            [torch.arange(row, row + count) for row, count in begins] or [torch.zeros(0, dtype=torch.int64)]
+        )
+
     def ahead(self, document: int) -> Tensor | None:
         """How many later positions each new token of a document sees: int64 `[C]`, 0 but within a picture, whose tokens
         all see its last one. None where the document has no picture."""

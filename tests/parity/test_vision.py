@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from pairs import TOLERANCE, difference
 from torch import Tensor
 
 from gemwright.arch.gemma3 import SIGLIP
+from gemwright.cache.allocate import allocate
 from gemwright.loading import load_model, load_tower
 from gemwright.nn.gemma import Tower, pool, splice
+from gemwright.ops.span import Image, span
 
 PICTURES = 3
 
@@ -117,6 +119,116 @@ def test_soft_tokens_enter_the_decoder_unscaled_whatever_their_ids(folder: tuple
     ours, theirs = entering(*folder)
     assert difference(ours(1.0), theirs) <= TOLERANCE
     assert difference(ours(awake.WIDTH**0.5), theirs) >= 100 * TOLERANCE
+
+
+class Conversation:
+    """A text with three pictures, the last two side by side, and what transformers makes of it."""
+
+    def __init__(self, where: Path, theirs: Any) -> None:
+        tower = load_tower(where, dtype="float32", device="cpu")
+        self.model = load_model(where, dtype="float32", device="cpu").model
+        count, marker = tower.spec.tokens, theirs.config.image_token_id
+        picture, gap = torch.full((count,), marker), awake.text(5, 2)
+        parts = [awake.text(0, 5), picture, awake.text(1, 30), picture, gap, picture, awake.text(2, 25)]
+        self.ids = torch.cat(parts)
+        ends = torch.tensor([len(part) for part in parts]).cumsum(0).tolist()
+        self.pictures = [Image(0, ends[index] - count, count) for index in (1, 3, 5)]
+        pixels = eyes.pixels(3, tower.spec.tower.image)
+        with torch.no_grad():
+            self.soft = tower.encode(pixels)
+            answer = theirs(
+                input_ids=self.ids[None],
+                pixel_values=pixels,
+                token_type_ids=(self.ids == marker).long()[None],
+                use_cache=False,
+            )
+        self.logits = answer.logits[0].float()
+
+    def ours(self, cuts: Sequence[int] | None = None, pictures: Sequence[Image] | None = None) -> Tensor:
+        """Our logits in one pass, or (with cuts) through memory."""
+        given = self.pictures if pictures is None else pictures
+        if cuts is None:
+            where = span([len(self.ids)], images=given)
+            with torch.no_grad():
+                return self.model(self.ids, where, use=lambda hidden, head: head.logits(hidden), soft=self._soft(given))
+        memory = allocate(self.model.spec, sequences=1, tokens=len(self.ids), slack=3, dtype=torch.float32)
+        handle, out = memory.open(), []
+        for begin, end in zip([0, *cuts], [*cuts, len(self.ids)], strict=True):
+            within = [image for image in given if begin <= image.first < end]
+            step = memory.prepare([handle], [end - begin], within)
+            soft = self._soft(within) if within else None
+            logits = self.model(
+                self.ids[begin:end], step.span, step, use=lambda hidden, head: head.logits(hidden), soft=soft
+            )
+            out.append(logits)
+            step.commit()
+        return torch.cat(out)
+
+    def _soft(self, pictures: Sequence[Image]) -> Tensor:
+        numbers = [[image.first for image in self.pictures].index(image.first) for image in pictures]
+        return self.soft[numbers].flatten(0, 1)
+
+
+@pytest.fixture(scope="module")
+def conversation(folder: tuple[Path, Any]) -> Conversation:
+    return Conversation(*folder)
+
+
+def test_logits_after_pictures_are_those_of_transformers(conversation: Conversation) -> None:
+    assert difference(conversation.ours(), conversation.logits) <= TOLERANCE
+
+
+def test_logits_after_pictures_however_the_prompt_is_cut(conversation: Conversation) -> None:
+    starts = [image.first for image in conversation.pictures]
+    ends = [image.first + image.count for image in conversation.pictures]
+    free = [
+        place
+        for place in range(1, len(conversation.ids))
+        if all(not a < place < b for a, b in zip(starts, ends, strict=True))
+    ]
+    for cuts in (free, sorted({*starts, *ends}), free[::7], free[3::11], [ends[-1] + 1]):
+        assert difference(conversation.ours(cuts), conversation.logits) <= TOLERANCE
+
+
+def test_pictures_seen_causally_are_far_off(conversation: Conversation) -> None:
+    """Engines that forget the pictures' own mask are fluent, and wrong."""
+    rows = span([len(conversation.ids)], images=conversation.pictures)
+    with torch.no_grad():
+        soft = conversation.soft.flatten(0, 1)
+        embed = conversation.model.embed
+        causal = span([len(conversation.ids)])
+        with mock.patch.object(
+            embed, "forward", lambda ids, plain=embed.forward: splice(plain, ids, soft, rows.plan.picture_rows())
+        ):
+            wrong = conversation.model(conversation.ids, causal, use=lambda hidden, head: head.logits(hidden))
+    assert difference(wrong, conversation.logits) >= 100 * TOLERANCE
+
+
+def test_a_row_before_a_picture_has_no_gradient_to_its_pixels(folder: tuple[Path, Any]) -> None:
+    where, theirs = folder
+    found = Conversation(where, theirs)
+    tower = load_tower(where, dtype="float32", device="cpu").requires_grad_(False)
+    pixels = eyes.pixels(3, tower.spec.tower.image).requires_grad_()
+    step = span([len(found.ids)], images=found.pictures)
+    found.model.requires_grad_(False)
+    hidden = found.model(found.ids, step, soft=tower.encode(pixels).flatten(0, 1))
+    second = found.pictures[1].first
+    (before,) = torch.autograd.grad(hidden[second - 1].square().sum(), pixels, retain_graph=True)
+    assert torch.equal(before[1:], torch.zeros_like(before[1:])) and bool(before[0].any())
+    (after,) = torch.autograd.grad(hidden[-1].square().sum(), pixels)
+    assert all(bool(one.any()) for one in after)
+
+
+def test_another_first_picture_changes_every_later_row(conversation: Conversation) -> None:
+    plain = conversation.ours()
+    kept, conversation.soft = conversation.soft, torch.cat([conversation.soft[1:2], conversation.soft[1:]])
+    try:
+        other = conversation.ours()
+    finally:
+        conversation.soft = kept
+    first = conversation.pictures[0].first
+    assert torch.equal(plain[:first], other[:first])
+    assert all(not torch.equal(*rows) for rows in zip(plain[first:], other[first:], strict=True))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
