@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from gemwright.nn.embed import Embedding, Table
-from gemwright.nn.summed import Loss, compute_dtype, summed
+from gemwright.nn.summed import Loss, summed
+from gemwright.ops.native.gradients import compute_dtype
 from gemwright.ops.pointwise import soft_cap, wide
 from gemwright.ops.soft_targets import soft_targets_
 

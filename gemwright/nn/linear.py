@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from gemwright.ops.pointwise import gated
 
 SAMPLES = 64  # elements of a parameter that a digest reads
 
@@ -21,3 +26,21 @@ class Linear(nn.Linear):
     def gelu(self, x: Float[Tensor, "N I"]) -> Float[Tensor, "N O"]:
         """The same, through the tanh form of gelu: a swap may do both in one pass."""
         return F.gelu(self(x), approximate="tanh")
+
+
+@runtime_checkable  # the shape checks of the tests ask isinstance
+class Gate(Protocol):
+    """A linear map, or a swap in its place."""
+
+    def __call__(self, x: Tensor, /) -> Tensor: ...
+
+    def gelu(self, x: Tensor, /) -> Tensor: ...
+
+
+def gated_by(gate: Gate, x: Float[Tensor, "N I"], up: Float[Tensor, "N F"]) -> Float[Tensor, "N F"]:
+    """`gelu_tanh(gate(x)) * up`. Where a gradient may be wanted gelu meets `up` in one pass, else the product of `gate`,
+    which may be a swap that does both at once."""
+    if torch.is_grad_enabled():
+        made = gate(x)
+        return gated(made, up.to(made.dtype))
+    return gate.gelu(x) * up

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemwright.arch.spec import Mlp
-from gemwright.nn.linear import Linear
-from gemwright.ops.pointwise import gated
+from gemwright.nn.linear import Linear, gated_by
 
 
 class GatedMlp(nn.Module):
@@ -22,6 +20,4 @@ class GatedMlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         """`[N, D]` → `[N, D]`."""
-        if torch.is_grad_enabled():
-            return self.down(gated(self.gate(x), self.up(x)))
-        return self.down(self.gate.gelu(x) * self.up(x))
+        return self.down(gated_by(self.gate, x, self.up(x)))

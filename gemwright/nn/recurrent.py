@@ -8,10 +8,8 @@ from torch import Tensor, nn
 
 from gemwright.arch.spec import Recurrent, Rope
 from gemwright.cache.allocate import Step
-from gemwright.nn.linear import Linear
-from gemwright.ops.conv import causal_conv, with_past
-from gemwright.ops.native import gradients
-from gemwright.ops.pointwise import gated
+from gemwright.nn.linear import Linear, gated_by
+from gemwright.ops.conv import causal_conv, conv_documents, with_past
 from gemwright.ops.rope import Angles
 from gemwright.ops.scan import block_linear, enter, gated_input, gated_scan, scan
 from gemwright.ops.span import Span
@@ -62,10 +60,8 @@ class Conv(nn.Module):
 
     def forward(self, x: Float[Tensor, "N R"], span: Span, tail: Float[Tensor, "D T R"] | None) -> Float[Tensor, "N R"]:
         """x `[N, R]`, tail `[D, taps - 1, R]` (None: no document has a past) → `[N, R]`."""
-        if tail is None and gradients.usable(x, channels=x.shape[-1]):
-            return gradients.conv(x, self.weight, self.bias, span.tensors.position)
         if tail is None:
-            tail = x.new_zeros(len(span.plan.lengths), self.weight.shape[-1] - 1, x.shape[-1])
+            return conv_documents(x, span.tensors, self.weight, self.bias)
         rows, index = with_past(x, span.tensors.document, tail.to(x.dtype))
         return causal_conv(rows, index, self.weight, self.bias)
 
@@ -93,7 +89,4 @@ class RecurrentMixer(nn.Module):
         states = self.rg_lru(u, span.tensors.position, past)
         if memory is not None:
             memory.write(layer, states, inputs)
-        if torch.is_grad_enabled():
-            gate = self.linear_y(x)
-            return self.linear_out(gated(gate, states.to(gate.dtype)))
-        return self.linear_out(states.to(x.dtype) * self.linear_y.gelu(x))
+        return self.linear_out(gated_by(self.linear_y, x, states.to(x.dtype)))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from gemwright.ops.native.gradients import compute_dtype
 from gemwright.ops.pointwise import wide
 
 _TABLE_ROWS = 8192
@@ -25,12 +26,6 @@ class Loss(Protocol):
     `gradient`, it overwrites the scores by the gradient of the losses' sum."""
 
     def __call__(self, scores: Tensor, rows: slice, *, gradient: bool) -> Tensor: ...
-
-
-def compute_dtype(hidden: Tensor) -> torch.dtype:
-    """The dtype of the products: autocast's where it is at work, else that of `hidden`."""
-    kind = hidden.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
 
 
 def summed(hidden: Tensor, table: Tensor, loss: Loss, chunk: int) -> Tensor:

@@ -6,6 +6,9 @@ import torch
 from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
+from gemwright.ops.native import gradients
+from gemwright.ops.span import Tensors
+
 
 def with_past(
     x: Float[Tensor, "N R"], document: Int[Tensor, " N"], tail: Float[Tensor, "D T R"]
@@ -37,3 +40,13 @@ def causal_conv(
     for back in range(1, taps):
         out = torch.addcmul(out, rows[index - back], weight[:, 0, taps - 1 - back])
     return out
+
+
+def conv_documents(
+    x: Float[Tensor, "N R"], where: Tensors, weight: Float[Tensor, "R 1 T"], bias: Float[Tensor, " R"]
+) -> Float[Tensor, "N R"]:
+    """Whole documents, none with a past. x `[N, R]`, weight `[R, 1, T]`, bias `[R]` → `[N, R]`."""
+    if gradients.usable(x, channels=x.shape[-1]):
+        return gradients.conv(x, weight, bias, where.position)
+    rows, index = with_past(x, where.document, x.new_zeros(len(where.starts) - 1, weight.shape[-1] - 1, x.shape[-1]))
+    return causal_conv(rows, index, weight, bias)

@@ -53,7 +53,7 @@ def write(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
             path = work / f"{part}.safetensors"
             save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
             _flush(path)
-            files[path.name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
         state = {"step": checkpoint.step, "files": files, "facts": dict(checkpoint.facts)}
         (work / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
         _flush(work / "state.json")
@@ -94,7 +94,7 @@ def _read(path: Path) -> Checkpoint:
     state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     for name, wanted in state["files"].items():
         file = path / name
-        if file.stat().st_size != wanted["bytes"] or _sha256(file) != wanted["sha256"]:
+        if file.stat().st_size != wanted["bytes"] or sha256(file) != wanted["sha256"]:
             raise ValueError(f"{name} is not what was written")
     tensors = {Path(name).stem: load_file(path / name) for name in state["files"]}
     return Checkpoint(step=state["step"], tensors=tensors, facts=state["facts"])
@@ -120,7 +120,8 @@ def _remove_unfinished(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -21,6 +21,7 @@ from gemwright.data.batch import Batch
 from gemwright.errors import UserError
 from gemwright.train.draw import Samples
 from gemwright.train.shard import RowDraws, Shard, encode
+from gemwright.train.state import sha256
 
 FORMAT = 1
 _NAMES = {
@@ -175,7 +176,7 @@ class Store:
             return f"{path.name} ends after {said.rows} of {rows} rows"
         if (size := path.stat().st_size) != said.bytes:
             return f"{path.name} is damaged: {size} bytes where {said.bytes} were written"
-        if _sha256(path) != said.sha256:
+        if sha256(path) != said.sha256:
             return f"{path.name} is damaged: its sha256 is not the one that was written"
         return ""
 
@@ -253,8 +254,3 @@ def _place(path: Path, data: bytes) -> None:
         raise UserError(
             f"cannot write {path}: {error.strerror}", hint="make room on the disk; the same command goes on"
         ) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,13 +8,14 @@ but nothing is computed: so a plan counts what training keeps.
 from __future__ import annotations
 
 import ctypes
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gemwright.ops.native import calls, library, structs
-from gemwright.ops.span import Span
+from gemwright.ops.span import Plan, Span
 
 _PARTS = 32  # in which sums over rows are made (PARTS in source/training.h)
 _KINDS = {torch.float32: 0, torch.bfloat16: 1}
@@ -201,13 +202,7 @@ class _Attend(torch.autograd.Function):
         query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
         out = torch.empty_like(query)
         lse = torch.empty(query.shape[:2], device=query.device)
-        starts = torch.tensor(span.plan.starts, dtype=torch.int64)
-        first, count = starts[:-1], starts.diff()
-        documents = len(count)
-        number = torch.arange(documents)
-        sequences = torch.stack([first, count, torch.zeros_like(first), number, number + 1], dim=1).contiguous()
-        runs = torch.stack([torch.zeros_like(first), count, first, torch.ones_like(first)], dim=1).contiguous()
-        ahead = span.plan.all_ahead()
+        starts, sequences, runs, ahead = _documents(span.plan)
         call = _fill(
             structs.Attend(),
             **_heads(query, key, window, scale, cap),
@@ -215,7 +210,7 @@ class _Attend(torch.autograd.Function):
             key=key,
             value=value,
             sequences=sequences,
-            sequence_count=documents,
+            sequence_count=len(sequences),
             runs=runs,
             narrow_out=out,
             lse=lse,
@@ -252,6 +247,17 @@ class _Attend(torch.autograd.Function):
         if calls.address(delta):
             _call("gw_attend_grad", ctypes.byref(call))
         return *into, None, None, None, None
+
+
+@lru_cache(maxsize=8)  # the layers of a step, and its backward pass where blocks are run again, ask for the same
+def _documents(plan: Plan) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Whole documents as the kernels read them: first rows `[D + 1]`, sequences, runs (see source/attend.h), and what
+    pictures see."""
+    starts = torch.tensor(plan.starts, dtype=torch.int64)
+    first, count, number = starts[:-1], starts.diff(), torch.arange(len(plan.lengths))
+    sequences = torch.stack([first, count, torch.zeros_like(first), number, number + 1], dim=1).contiguous()
+    runs = torch.stack([torch.zeros_like(first), count, first, torch.ones_like(first)], dim=1).contiguous()
+    return starts, sequences, runs, plan.all_ahead()
 
 
 def _heads(query: Tensor, key: Tensor, window: int, scale: float, cap: float) -> dict[str, Any]:

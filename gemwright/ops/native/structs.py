@@ -104,20 +104,26 @@ class Recurrence(ctypes.Structure):
     )
 
 
+# How both passes of attention begin.
+_ATTENTION = (
+    ("tokens", c_int64),
+    ("heads", c_int64),
+    ("kv_heads", c_int64),
+    ("head_dim", c_int64),
+    ("window", c_int64),
+    ("scale", c_float),
+    ("cap", c_float),
+    ("query", c_void_p),
+    ("key", c_void_p),
+    ("value", c_void_p),
+)
+
+
 class Attend(ctypes.Structure):
     """One call of attention over memory."""
 
     _fields_ = (
-        ("tokens", c_int64),
-        ("heads", c_int64),
-        ("kv_heads", c_int64),
-        ("head_dim", c_int64),
-        ("window", c_int64),
-        ("scale", c_float),
-        ("cap", c_float),
-        ("query", c_void_p),
-        ("key", c_void_p),
-        ("value", c_void_p),
+        *_ATTENTION,
         ("keys", c_void_p),
         ("values", c_void_p),
         ("key_codes", c_void_p),
@@ -140,16 +146,7 @@ class AttendGrad(ctypes.Structure):
     """Attention's gradients over whole documents."""
 
     _fields_ = (
-        ("tokens", c_int64),
-        ("heads", c_int64),
-        ("kv_heads", c_int64),
-        ("head_dim", c_int64),
-        ("window", c_int64),
-        ("scale", c_float),
-        ("cap", c_float),
-        ("query", c_void_p),
-        ("key", c_void_p),
-        ("value", c_void_p),
+        *_ATTENTION,
         ("out", c_void_p),
         ("dout", c_void_p),
         ("lse", c_void_p),
