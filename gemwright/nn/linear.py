@@ -38,8 +38,8 @@ class Gate(Protocol):
 
 
 def gated_by(gate: Gate, x: Float[Tensor, "N I"], up: Float[Tensor, "N F"]) -> Float[Tensor, "N F"]:
-    """`gelu_tanh(gate(x)) * up`. Where a gradient may be wanted gelu meets `up` in one pass, else the product of `gate`,
-    which may be a swap that does both at once."""
+    """`gelu_tanh(gate(x)) * up`. Where a gradient may be wanted gelu meets `up` in one pass, else in the product of
+    `gate`, which may be a swap that does both at once."""
     if torch.is_grad_enabled():
         made = gate(x)
         return gated(made, up.to(made.dtype))
