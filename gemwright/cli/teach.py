@@ -134,7 +134,7 @@ def _of_recipe(
     from gemwright.train import corpus
     from gemwright.train.run import override
 
-    module = train._recipe(name)
+    module = train.recipe_module(name)
     planned = override(getattr(module, name)(out), settings)
     with show.waiting("preparing the texts"):
         files, _ = corpus.prepare(planned.data, tokenizer, out / "tokens", resume=True)

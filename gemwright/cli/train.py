@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from gemwright.train.progress import Outcome
     from gemwright.train.run import Run
 
-_OWN_COMMAND = ("tune",)  # it asks for a model and data
-
 
 def run(
     recipe: Annotated[str, typer.Argument(help="A recipe; pocket makes the embedded model.", show_default=False)],
@@ -44,7 +42,7 @@ def run(
     Example: [bold]gemwright train pocket --out run --set steps=200 --set optim.rate=1e-3[/bold]
     """
     options.use_threads(threads)
-    module = _recipe(recipe)
+    module = recipe_module(recipe)
     from gemwright.train.run import override
 
     settings = [*(set or []), *(["watch.tensorboard=true"] if tensorboard else [])]
@@ -79,7 +77,7 @@ def _forecast(run: Run, price: float | None, json: bool, *, wanted: bool) -> Non
         print_forecast(told)
 
 
-def _recipe(name: str) -> ModuleType:
+def recipe_module(name: str) -> ModuleType:
     """The module of a recipe: a file among the recipes with a function of its own name, which gives the run."""
     import pkgutil
     from importlib import import_module
@@ -88,9 +86,9 @@ def _recipe(name: str) -> ModuleType:
 
     modules = {found.name: f"{recipes.__name__}.{found.name}" for found in pkgutil.iter_modules(recipes.__path__)}
     module = import_module(modules[name]) if name in modules else None
-    if module is None or not hasattr(module, "make") or not hasattr(module, name) or name in _OWN_COMMAND:
+    if module is None or not hasattr(module, "make") or not hasattr(module, name):
         known = [each for each in sorted(modules) if hasattr(import_module(modules[each]), each)]
-        hint = f"recipes: {', '.join(each for each in known if each not in _OWN_COMMAND)}"
+        hint = f"recipes: {', '.join(known)}"
         raise UserError(f"there is no recipe {name!r}", hint=hint)
     return module
 

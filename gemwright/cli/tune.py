@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from gemwright.lora import Lora
     from gemwright.train.distill import Distill
 
-_TARGETS = ("query", "key", "value", "out", "gate", "up", "down")
-_RECURRENT = ("linear_x", "linear_y", "linear_out")
-
 
 def run(
     model: Annotated[str, typer.Argument(help="A folder or hub name of the model to begin with.", show_default=False)],
@@ -56,7 +53,7 @@ def run(
 
     if not epochs > 0:
         raise UserError("no epochs, no training", hint="write --epochs 1")
-    planned = tune.tune(model, tuple(data), out, lora=_lora(model, lora), distill=_distill(teacher))
+    planned = tune.tuning(model, tuple(data), out, lora=_lora(lora), distill=_distill(teacher))
     settings = ["data.bad=skip"] if skip_broken else []
     given = [*settings, *(set or [])]
     planned = override(planned, given)
@@ -65,37 +62,21 @@ def run(
     execute(planned, tune.make, resume=resume, json=json)
 
 
-def _lora(model: str, rank: int | None) -> Lora | None:
+def _lora(rank: int | None) -> Lora | None:
     """An adapter on all linear modules of every block."""
     if rank is None:
         return None
-    from gemwright.arch.spec import Recurrent
-    from gemwright.loading import open_checkpoint
-    from gemwright.lora import Lora
-    from gemwright.weights import hub
+    from gemwright.lora import ALL, Lora
 
-    layers = open_checkpoint(hub.resolve(model)).spec.layers
-    recurrent = any(isinstance(layer.mixer, Recurrent) for layer in layers)
-    targets = (*_TARGETS, *_RECURRENT) if recurrent else _TARGETS
-    return Lora(rank=rank, alpha=2.0 * rank, targets=targets, dropout=0.0, rslora=False)
+    return Lora(rank=rank, alpha=2.0 * rank, targets=(ALL,), dropout=0.0, rslora=False)
 
 
 def _distill(teacher: str | None) -> Distill | None:
     """Half of the loss from the teacher's whole predictions."""
     if teacher is None:
         return None
-    from gemwright.train.distill import Distill
+    from dataclasses import replace
 
-    return Distill(
-        teacher=teacher,
-        store=None,
-        kind="full",
-        wording="counts",
-        samples=256,
-        seed=1,
-        divergence="forward",
-        beta=0.5,
-        temperature=1.0,
-        share=0.5,
-        z=0.0,
-    )
+    from gemwright.train.distill import REPORTED
+
+    return replace(REPORTED, teacher=teacher, kind="full", share=0.5)

@@ -1,7 +1,10 @@
 """Fresh weights.
 
 Griffin's rules are those of DeepMind's code (recurrentgemma). Gemma's are not published; matrices are drawn with the
-standard deviation of transformers' port, 0.02. Norm weights and biases start at 0.
+standard deviation of transformers' port, 0.02, norm weights and biases start at 0. Where sublayers end in a norm, which
+makes whatever they say as loud as one token, two rules are ours: the table is drawn so that a scaled embedding has a
+mean square of 1, and the norms at the ends start so low that all sublayers together add as much. Otherwise a token can
+hardly be told from what the untrained layers say of its neighbours, and copying is learnt late (docs/log.md).
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gemwright.arch.spec import Recurrent
+from gemwright.arch.spec import Model, Recurrent
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.recurrent import BlockLinear, Conv
 
@@ -29,27 +32,32 @@ def initialise(model: Decoder, generator: torch.Generator) -> None:
             if kind == "a_param":
                 parameter.copy_(_decays(parameter, generator))
                 continue
-            deviation = _deviation(module, name, depth, recurrent) if kind == "weight" else 0.0
+            if name.endswith("post_norm"):
+                parameter.fill_(1.0 / math.sqrt(2 * depth) - 1.0)  # a norm multiplies by 1 + weight
+                continue
+            deviation = _deviation(module, name, model.spec, recurrent) if kind == "weight" else 0.0
             if deviation == 0.0:
                 parameter.zero_()
             else:
                 parameter.normal_(0.0, deviation, generator=generator)
 
 
-def _deviation(module: nn.Module, name: str, depth: int, recurrent: bool) -> float:
+def _deviation(module: nn.Module, name: str, spec: Model, recurrent: bool) -> float:
     """The standard deviation of a module's weight; 0 for norms."""
     if isinstance(module, Conv):
         return math.sqrt(0.01 / module.weight.shape[-1])
     if isinstance(module, BlockLinear):
         return math.sqrt(1.0 / module.weight.shape[1])
     if isinstance(module, nn.Linear) or name == "embed":
+        if name == "embed" and any(layer.post_norms for layer in spec.layers):
+            return 1.0 / math.sqrt(spec.width)
         if not recurrent:
             return GEMMA_DEVIATION
         weight = module.weight
         assert isinstance(weight, Tensor)
         # Products that end in the residual stream shrink with the depth.
         last = name.rsplit(".", 1)[-1] in ("out", "linear_out", "down")
-        return math.sqrt((2.0 / depth if last else 1.0) / weight.shape[-1])
+        return math.sqrt((2.0 / len(spec.layers) if last else 1.0) / weight.shape[-1])
     return 0.0
 
 

@@ -7,16 +7,19 @@ of the family beside another gives both the same folder, and so the same words a
 
 from __future__ import annotations
 
+import collections
+import functools
 import itertools
 import json
 import random
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from gemwright.data import python_text
-from gemwright.data.jsonl import whole
+from gemwright.data.jsonl import line, whole
 from gemwright.errors import UserError
 from gemwright.tasks import retrieval, words
 from gemwright.tasks.item import Draw, Item
@@ -24,7 +27,7 @@ from gemwright.tasks.split import Audit, draw, items
 from gemwright.text.train import train_tokenizer
 
 SEED = 1
-ITEMS = 500_000
+ITEMS = 400_000
 VOCAB = 6144
 ROW = 1280  # pieces: the longest conversation, a long text with questions about it
 
@@ -34,13 +37,15 @@ MIX = {
     "word_problems": 11,
     "instructions": 17,
     "languages": 20,
-    "retrieval": 3,
+    "retrieval": 2,
     "manipulation": 11,
     "dialogue": 10,
     "refusals": 5,
 }
 _SEARCHES = 3  # of 100: one text and many questions, for a text has to be read before one of them can be answered
-_DRILLS = 10  # of 100: plain texts that repeat themselves, from which copying is learnt before the skills need it
+_DRILLS = 12  # of 100: plain texts that repeat themselves, from which copying is learnt before the skills need it
+_COMMON = 3000  # words that drills draw from
+_WORD = re.compile(r"\b[A-Za-z]{2,12}\b")
 _SPOKEN = 40_000  # items that the vocabulary is made from
 
 
@@ -52,13 +57,32 @@ def many_questions(generator: random.Random) -> Item:
 
 
 def drill(generator: random.Random) -> str:
-    """Words and numbers in no order, and the same again, once or more. What follows a word is known only from where it
-    stood before: nothing teaches a small model sooner to look there (Olsson et al., "In-context learning and induction
-    heads", 2022)."""
-    pool = generator.choice((words.NOUNS, words.ADJECTIVES, words.NAMES, words.CITIES, None))
-    length, mark = generator.randint(4, 40), generator.choice((" ", ", ", "\n"))
-    drawn = [generator.choice(pool) if pool else str(generator.randrange(10_000)) for _ in range(length)]
-    return "\n".join([mark.join(drawn)] * generator.randint(2, 3))
+    """Words and numbers in no order, and the same again: as they stood, some times over or far apart, or as pairs in
+    another order. What follows a word is known only from where it stood before: nothing teaches a small model sooner
+    to look there (Olsson et al., "In-context learning and induction heads", 2022), and the more words there are, the
+    more there is to gain. Far apart, only global layers see it."""
+    pool = generator.choice((_common_words(), _common_words(), words.NOUNS, words.ADJECTIVES, words.NAMES))
+    which = generator.random()
+    if which < 0.2:
+        keys = generator.sample(pool, generator.randint(3, 40))
+        pairs = [f"{key}: {_drawn(generator, pool)}" for key in keys]
+        return "\n".join([*pairs, "", *generator.sample(pairs, len(pairs))])
+    length, times = (
+        (generator.randint(60, 160), 2) if which < 0.3 else (generator.randint(3, 30), generator.randint(2, 4))
+    )
+    mark = generator.choice((" ", ", ", "\n"))
+    return "\n".join([mark.join(_drawn(generator, pool) for _ in range(length))] * times)
+
+
+def _drawn(generator: random.Random, pool: Sequence[str]) -> str:
+    return generator.choice(pool) if generator.random() < 0.9 else str(generator.randrange(10_000))
+
+
+@functools.cache
+def _common_words() -> tuple[str, ...]:
+    """The words that Python's own texts use most."""
+    seen = collections.Counter(word for document in python_text.documents() for word in _WORD.findall(document.text))
+    return tuple(word for word, _ in sorted(seen.items(), key=lambda each: (-each[1], each[0]))[:_COMMON])
 
 
 def conversations(seed: int, count: int) -> Iterator[Item]:
@@ -124,8 +148,7 @@ def _write(folder: Path, seed: int, count: int) -> dict[str, Any]:
         for record in records(seed, count):
             if isinstance(record, Item):
                 audit.add("train", record)
-            told = record.to_json() if isinstance(record, Item) else {"text": record}
-            file.write(json.dumps(told, ensure_ascii=False).encode() + b"\n")
+            file.write(line(record.to_json() if isinstance(record, Item) else {"text": record}))
     for item in items("all", "test", count=4000):
         audit.add("test", item)
     assert not any(audit.overlaps.values()), "an item of the test side was drawn"
@@ -133,11 +156,17 @@ def _write(folder: Path, seed: int, count: int) -> dict[str, Any]:
 
 
 def _vocabulary(folder: Path, vocab: int) -> None:
+    """Makes the tokenizer from the first conversations and from Python's texts."""
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "text.txt"
         with path.open("w", encoding="utf-8", newline="\n") as file:
-            for item in conversations(SEED, _SPOKEN):
-                file.writelines(f"{message.text}\n" for message in item.conversation())
+            for record in itertools.islice(_conversations(folder / "train.jsonl"), _SPOKEN):
+                file.writelines(f"{message['content']}\n" for message in record["messages"])
             for document in python_text.documents():
                 file.write(document.text)
         train_tokenizer([path], vocab, folder / "tokenizer", family="gemma3", overwrite=True)
+
+
+def _conversations(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        yield from (found for found in map(json.loads, lines) if "messages" in found)

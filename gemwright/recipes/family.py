@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from gemwright.arch.gemma2 import gemma2
-from gemwright.arch.gemma3 import gemma3
 from gemwright.arch.recurrentgemma import recurrentgemma
 from gemwright.arch.spec import Model
 from gemwright.data.documents import PYTHON
 from gemwright.paths import probe
 from gemwright.recipes import curriculum
+from gemwright.recipes.common import WINDOW, results, small_gemma3, train_and_export
 from gemwright.recipes.curriculum import ROW, VOCAB
-from gemwright.train.export import export
-from gemwright.train.loop import Outcome, Progress, train
+from gemwright.train.loop import Outcome, Progress
 from gemwright.train.optim import Optim
 from gemwright.train.run import Data, Run, Step, Watch
 from gemwright.train.schedule import Schedule
 
 CONTEXT = 2048
-WINDOW = 128
 SAMPLING = {"do_sample": True, "temperature": 0.3, "top_k": 40, "top_p": 0.95}
-_BASES = {"local_base": 10_000.0, "global_base": 1_000_000.0, "global_factor": 1.0}
 
 
 def gemma3_of(name: str, *, width: int, depth: int, heads: int, kv_heads: int, head_dim: int, hidden: int) -> Model:
-    """A Gemma 3 of the family: every sixth layer is global."""
-    return gemma3(
-        name=name,
+    """A Gemma 3 of the family."""
+    return small_gemma3(
+        name,
         width=width,
         depth=depth,
         heads=heads,
@@ -41,14 +34,6 @@ def gemma3_of(name: str, *, width: int, depth: int, heads: int, kv_heads: int, h
         hidden=hidden,
         vocab=VOCAB,
         context=CONTEXT,
-        window=WINDOW,
-        pattern=6,
-        query_scalar=float(head_dim),
-        **_BASES,
-        attention_cap=None,
-        final_cap=None,
-        norm_epsilon=1e-6,
-        vision=None,
     )
 
 
@@ -134,7 +119,7 @@ def run_of(name: str, model: Model, out: str | Path, *, steps: int, rate: float)
             held_out=0.005,
             row=ROW,
         ),
-        step=Step(tokens=8 * ROW, micro=8 * ROW, recompute=False),
+        step=Step(tokens=4 * ROW, micro=4 * ROW, recompute=False),
         optim=Optim(rate=rate, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
         schedule=Schedule(kind="wsd", warmup=100, floor=0.05, decay=0.3),
         steps=steps,
@@ -159,34 +144,6 @@ def make(
     """Draws the curriculum if it is not there, trains, and writes the folder `out/model` (None where the run was
     stopped, with a checkpoint to resume from). Raises `UserError` as `train` does."""
     curriculum.prepare(run.tokenizer.parent)
-    outcome = train(run, resume=resume, progress=progress, stop=stop)
-    if not outcome.finished:
-        return outcome, None
-    folder = export(
-        outcome.model,
-        run.tokenizer,
-        run.out / "model",
-        dtype=torch.bfloat16,
-        sampling=SAMPLING,
-        documents={"recipe.json": report(run, outcome)},
-        converses=True,
-        overwrite=resume,
+    return train_and_export(
+        run, sampling=SAMPLING, facts=results, converses=True, resume=resume, progress=progress, stop=stop
     )
-    return outcome, folder
-
-
-def report(run: Run, outcome: Outcome) -> dict[str, Any]:
-    """The run's facts, to stand beside the weights."""
-    return {
-        "recipe": run.name,
-        "torch": torch.__version__,
-        "parameters": sum(parameter.numel() for parameter in outcome.model.parameters()),
-        "steps": outcome.step,
-        "targets": round(outcome.targets),
-        "held_out": asdict(outcome.held_out) if outcome.held_out else None,
-        "seed": run.seed,
-        "optim": asdict(run.optim),
-        "schedule": asdict(run.schedule),
-        "step": asdict(run.step),
-        "compute": run.compute,
-    }

@@ -14,26 +14,22 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from gemwright.arch.gemma3 import gemma3
 from gemwright.arch.spec import Model
 from gemwright.data import python_text
 from gemwright.data.documents import PYTHON
 from gemwright.errors import UserError
 from gemwright.paths import probe
+from gemwright.recipes.common import results, small_gemma3, train_and_export
 from gemwright.text.train import train_tokenizer
 from gemwright.train.corpus import documents, trained
-from gemwright.train.export import export
-from gemwright.train.loop import Outcome, Progress, train
+from gemwright.train.loop import Outcome, Progress
 from gemwright.train.optim import Optim
 from gemwright.train.run import Data, Run, Step, Watch, override
 from gemwright.train.schedule import Schedule
-from gemwright.train.state import exists
+from gemwright.train.state import check_unused
 
 VOCAB = 4096
 CONTEXT = 1024
@@ -43,26 +39,8 @@ SAMPLING = {"do_sample": True, "temperature": 0.7, "top_k": 40, "top_p": 0.95}
 
 def model() -> Model:
     """2.4 million parameters in 12 layers, two of them global."""
-    return gemma3(
-        name="pocket",
-        width=128,
-        depth=12,
-        heads=4,
-        kv_heads=1,
-        head_dim=32,
-        hidden=288,
-        vocab=VOCAB,
-        context=CONTEXT,
-        window=128,
-        pattern=6,
-        query_scalar=32.0,
-        local_base=10_000.0,
-        global_base=1_000_000.0,
-        global_factor=1.0,
-        attention_cap=None,
-        final_cap=None,
-        norm_epsilon=1e-6,
-        vision=None,
+    return small_gemma3(
+        "pocket", width=128, depth=12, heads=4, kv_heads=1, head_dim=32, hidden=288, vocab=VOCAB, context=CONTEXT
     )
 
 
@@ -104,25 +82,20 @@ def make(
     # A vocabulary that is there already is kept: the tokens of a run that has begun are made of it.
     if not (resume and (run.tokenizer / "tokenizer_config.json").is_file()):
         vocabulary(run, overwrite=resume and run.tokenizer == run.out / "tokenizer")
-    outcome = train(run, resume=resume, progress=progress, stop=stop)
-    if not outcome.finished:
-        return outcome, None
-    folder = export(
-        outcome.model,
-        run.tokenizer,
-        run.out / "model",
-        dtype=torch.bfloat16,
+    return train_and_export(
+        run,
         sampling=SAMPLING,
-        documents={"recipe.json": report(run, outcome)},
-        overwrite=resume,
+        facts=lambda outcome: report(run, outcome),
+        converses=False,
+        resume=resume,
+        progress=progress,
+        stop=stop,
     )
-    return outcome, folder
 
 
 def _check_untouched(run: Run) -> None:
     """Raises `UserError` where a run is under way, or something lies where this one would write."""
-    if exists(run.out / "checkpoints"):
-        raise UserError(f"{run.out} holds a run already", hint="resume it, or choose another folder")
+    check_unused(run.out / "checkpoints")
     if taken := [path for path in (run.tokenizer, run.out / "model") if path.exists()]:
         raise UserError(f"{taken[0]} is there already", hint="resume the run that made it, or choose another folder")
 
@@ -142,20 +115,10 @@ def report(run: Run, outcome: Outcome) -> dict[str, Any]:
     """The recipe's facts, to stand beside the weights."""
     read = _read(run)
     return {
-        "recipe": run.name,
         **_text(run),
-        "torch": torch.__version__,
-        "parameters": sum(parameter.numel() for parameter in outcome.model.parameters()),
-        "steps": outcome.step,
-        "targets": round(outcome.targets),
+        **results(outcome),
         "epochs": round(outcome.targets / read["tokens"], 2),
         "train": read,
-        "held_out": asdict(outcome.held_out) if outcome.held_out else None,
-        "seed": run.seed,
-        "optim": asdict(run.optim),
-        "schedule": asdict(run.schedule),
-        "step": asdict(run.step),
-        "compute": run.compute,
     }
 
 

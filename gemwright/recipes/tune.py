@@ -7,10 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from gemwright.errors import UserError
-from gemwright.loading import companions, load_model, open_checkpoint, save_lora
+from gemwright.loading import open_checkpoint, save_lora
 from gemwright.lora import Lora
 from gemwright.paths import probe
 from gemwright.text.tokenizer import Tokenizer
@@ -20,7 +18,7 @@ from gemwright.train.loop import Outcome, Progress, train
 from gemwright.train.optim import Optim
 from gemwright.train.run import Data, Run, Step, Watch
 from gemwright.train.schedule import Schedule
-from gemwright.train.state import exists
+from gemwright.train.state import check_unused
 from gemwright.weights import hub
 from gemwright.weights.save import save
 
@@ -29,7 +27,7 @@ WHOLE, ADAPTER = 2e-5, 2e-4  # learning rates: of all weights, of an adapter's
 _UNKNOWN = 1_000_000  # steps, until the texts are counted
 
 
-def tune(
+def tuning(
     start: str, sources: tuple[str, ...], out: str | Path, *, lora: Lora | None = None, distill: Distill | None = None
 ) -> Run:
     """The run that tunes the model `start` on `sources` in the folder `out`; `planned` gives it its length.
@@ -41,7 +39,7 @@ def tune(
     opened = open_checkpoint(folder)
     if opened.layout is None:
         raise UserError(f"{start} is no plain folder of weights", hint="convert it first: gemwright convert")
-    if companions(folder).tokenizer is None:
+    if not opened.has_tokenizer:
         raise UserError(f"{start} has no tokenizer files", hint="put them into its folder")
     row = min(ROW, opened.spec.context or ROW)
     return Run(
@@ -71,8 +69,8 @@ def planned(run: Run, *, epochs: float, resume: bool = False) -> Run:
     """The run, long enough to read its texts `epochs` times: they are tokenised for this. A thirtieth of the steps
     warm up, where the run names no number. Raises `UserError` as `corpus.prepare` does, and where `out` holds a run
     that is not to be resumed."""
-    if not resume and exists(run.out / "checkpoints"):
-        raise UserError(f"{run.out} holds a run already", hint="resume it, or choose another folder")
+    if not resume:
+        check_unused(run.out / "checkpoints")
     files, _ = prepare(run.data, Tokenizer.load(run.tokenizer), run.out / "tokens", resume=resume)
     tokens = sum(file.meta.tokens for file in files)
     steps = max(1, math.ceil(epochs * tokens / run.step.tokens))
@@ -89,8 +87,8 @@ def make(
 ) -> tuple[Outcome, Path | None]:
     """Trains, and writes `out/model`, all that `start` held and was not trained included, or `out/adapter` as PEFT does
     (None where the run was stopped, with a checkpoint to resume from). Raises `UserError` as `train` does."""
-    if not resume and exists(run.out / "checkpoints"):
-        raise UserError(f"{run.out} holds a run already", hint="resume it, or choose another folder")
+    if not resume:
+        check_unused(run.out / "checkpoints")
     # As if resumed: the tokens that `planned` made are taken as they are.
     outcome = train(run, resume=True, progress=progress, stop=stop)
     if not outcome.finished:
@@ -98,10 +96,5 @@ def make(
     assert run.start is not None
     if run.lora is not None:
         return outcome, save_lora(outcome.model, run.out / "adapter", base=run.start)
-    loaded = load_model(run.start, device="cpu")
-    with torch.no_grad():
-        tuned = dict(outcome.model.named_parameters())
-        for name, parameter in loaded.model.named_parameters():
-            parameter.copy_(tuned[name])
-    folder = save(loaded.model, run.out / "model", layout=loaded.layout, overwrite=resume)
-    return outcome, folder
+    layout = open_checkpoint(Path(run.start)).layout
+    return outcome, save(outcome.model, run.out / "model", layout=layout, overwrite=resume)

@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from gemwright.errors import UserError
 from gemwright.tasks.item import Item
@@ -47,7 +48,8 @@ def write(
             drawn = mixed(mix, side, seed=seed, count=count, share=share)
             files[f"{side}.jsonl"] = _lines(target / f"{side}.jsonl", _counted(audit, side, drawn))
         report = {"seed": seed, "share": share, "mix": dict(mix), "sha256": files, **audit.report()}
-        _whole(target / "audit.json", json.dumps(report, indent=2).encode() + b"\n")
+        with _whole(target / "audit.json") as file:
+            file.write(json.dumps(report, indent=2).encode() + b"\n")
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror}", hint="choose another folder") from error
     assert not any(audit.overlaps.values()), "an item's key does not decide its prompt"
@@ -77,17 +79,18 @@ def _counted(audit: Audit, side: Side, drawn: Iterator[Item]) -> Iterator[Item]:
 def _lines(path: Path, drawn: Iterator[Item]) -> str:
     """Writes a line per item and gives the sha256 of the file."""
     digest = hashlib.sha256()
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with _whole(path) as file:
         for item in drawn:
             line = json.dumps(item.to_json(), ensure_ascii=False).encode() + b"\n"
             digest.update(line)
             file.write(line)
-    os.replace(partial, path)
     return digest.hexdigest()
 
 
-def _whole(path: Path, content: bytes) -> None:
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes its name when the block ends well."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
+    with partial.open("wb") as file:
+        yield file
     os.replace(partial, path)

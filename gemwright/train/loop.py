@@ -49,8 +49,8 @@ def train(
     if run.watch.tensorboard:
         summary_writer()  # now, not after an hour of preparing texts
     checkpoints = run.out / "checkpoints"
-    if not resume and state.exists(checkpoints):
-        raise UserError(f"{run.out} holds a run already", hint="resume it, or choose another folder")
+    if not resume:
+        state.check_unused(checkpoints)
     tokenizer = Tokenizer.load(run.tokenizer)
     if tokenizer.vocab_size > run.model.vocab:
         raise UserError(

@@ -85,9 +85,10 @@ def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, notes
 
 
-def exists(folder: Path) -> bool:
-    """Does `folder` hold a checkpoint, whole or not?"""
-    return bool(_folders(folder))
+def check_unused(folder: Path) -> None:
+    """Raises `UserError` where `folder` holds a checkpoint, whole or not: a run that is not resumed would end it."""
+    if _folders(folder):
+        raise UserError(f"{folder.parent} holds a run already", hint="resume it, or choose another folder")
 
 
 def _read(path: Path) -> Checkpoint:

@@ -9,6 +9,7 @@ from torch import nn
 from gemwright.arch.presets import preset
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.init import initialise
+from gemwright.ops.span import span
 
 
 def _fresh(name: str, seed: int = 0, **sizes: int) -> Decoder:
@@ -76,10 +77,33 @@ def test_biases_and_norms_start_at_zero(griffin: Decoder, ending: str) -> None:
 def test_gemmas_matrices() -> None:
     model = _fresh("gemma-3-1b", width=128, depth=6, heads=2, head_dim=64, hidden=256, vocab=800)
     for name, weight in _parameters(model).items():
-        if weight.ndim == 1:
+        if "post_norm" in name:
+            torch.testing.assert_close(1 + weight, torch.full_like(weight, 12**-0.5), msg=name)
+        elif weight.ndim == 1:
             assert not weight.any(), name
         else:
-            assert weight.std().item() == pytest.approx(0.02, rel=5 / weight.numel() ** 0.5), name
+            deviation = 128**-0.5 if name == "embed.weight" else 0.02
+            assert weight.std().item() == pytest.approx(deviation, rel=5 / weight.numel() ** 0.5), name
+
+
+def test_without_post_norms_gemmas_table_is_drawn_as_the_matrices_are() -> None:
+    embed = _parameters(_fresh("gemma-2b", width=64, depth=2, heads=2, head_dim=32, hidden=64, vocab=400))[
+        "embed.weight"
+    ]
+    assert embed.std().item() == pytest.approx(0.02, rel=5 / embed.numel() ** 0.5)
+
+
+def test_all_fresh_sublayers_together_are_as_loud_as_a_token() -> None:
+    model = _fresh("gemma-3-1b", width=128, depth=6, heads=2, head_dim=64, hidden=256, vocab=800)
+    streams: list[torch.Tensor] = []
+    for layer in model.layers:
+        layer.register_forward_pre_hook(lambda _, given: streams.append(given[0]))
+        layer.register_forward_hook(lambda _, __, out: streams.append(out))
+    with torch.no_grad():
+        model(torch.randint(0, 800, (200,), generator=torch.Generator().manual_seed(1)), span([200]))
+    first, last = streams[0], streams[-1]
+    assert first.square().mean().item() == pytest.approx(1.0, rel=0.05)
+    assert (last - first).square().mean().item() == pytest.approx(1.0, rel=0.6)
 
 
 def test_a_seed_decides_every_weight() -> None:

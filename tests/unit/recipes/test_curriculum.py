@@ -31,10 +31,21 @@ def test_a_longer_curriculum_begins_with_the_shorter_one() -> None:
     assert list(records(3, 50)) != list(records(4, 50))
 
 
-def test_a_drill_repeats_itself() -> None:
-    for number in range(50):
+def test_what_a_drill_says_again_is_known_from_its_beginning() -> None:
+    kinds = set()
+    for number in range(100):
         text = drill(random.Random(number))
-        assert any(text == "\n".join([text[: (len(text) + 1) // times - 1]] * times) for times in (2, 3))
+        first, gap, second = text.partition("\n\n")
+        if gap:
+            assert sorted(first.splitlines()) == sorted(second.splitlines())
+            keys = [line.partition(": ")[0] for line in first.splitlines()]
+            assert len(keys) == len(set(keys)) >= 3
+            kinds.add("pairs")
+        else:
+            repeated = [text == "\n".join([text[: (len(text) + 1) // times - 1]] * times) for times in (2, 3, 4)]
+            assert any(repeated)
+            kinds.add("far" if len(text) // 2 > 300 else "near")
+    assert kinds == {"pairs", "far", "near"}
 
 
 def test_many_questions_are_asked_about_one_text_and_fit_a_row() -> None:

@@ -12,7 +12,7 @@ import torch
 from gemwright.errors import UserError
 from gemwright.loading import load_model
 from gemwright.lora import Lora
-from gemwright.recipes.tune import make, planned, tune
+from gemwright.recipes.tune import make, planned, tuning
 from gemwright.train.distill import REPORTED
 from gemwright.train.run import Run, override
 
@@ -34,7 +34,7 @@ def short(run: Run) -> Run:
 
 
 def test_a_whole_model_is_tuned_and_comes_out_as_it_came_in(tmp_path: Path, chats: str, one_thread: None) -> None:
-    run = planned(short(tune("pocket", (chats,), tmp_path / "run")), epochs=2)
+    run = planned(short(tuning("pocket", (chats,), tmp_path / "run")), epochs=2)
     outcome, folder = make(run)
     assert outcome.finished and folder == tmp_path / "run" / "model"
     before, after = load_model("pocket"), load_model(folder)
@@ -48,14 +48,14 @@ def test_a_whole_model_is_tuned_and_comes_out_as_it_came_in(tmp_path: Path, chat
 
 
 def test_the_length_follows_from_the_texts(tmp_path: Path, chats: str) -> None:
-    run = short(tune("pocket", (chats,), tmp_path / "run"))
+    run = short(tuning("pocket", (chats,), tmp_path / "run"))
     once, thrice = planned(run, epochs=1), planned(run, epochs=3)
     assert 2 * once.steps < thrice.steps <= 3 * once.steps
 
 
 def test_an_adapter_is_tuned_and_the_rest_stands_still(tmp_path: Path, chats: str, one_thread: None) -> None:
     lora = Lora(rank=4, alpha=8.0, targets=("query", "down"), dropout=0.1, rslora=False)
-    run = planned(short(tune("pocket", (chats,), tmp_path / "run", lora=lora)), epochs=2)
+    run = planned(short(tuning("pocket", (chats,), tmp_path / "run", lora=lora)), epochs=2)
     outcome, none = make(run, stop=lambda step: step == 1)
     assert none is None and not outcome.finished
     outcome, folder = make(run, resume=True)
@@ -70,7 +70,7 @@ def test_a_stopped_adapter_goes_on_to_the_bit(tmp_path: Path, chats: str, one_th
     lora = Lora(rank=4, alpha=8.0, targets=("query",), dropout=0.5, rslora=False)
     folders = []
     for name, stop in (("whole", None), ("halves", 2)):
-        run = planned(short(tune("pocket", (chats,), tmp_path / name, lora=lora)), epochs=2)
+        run = planned(short(tuning("pocket", (chats,), tmp_path / name, lora=lora)), epochs=2)
         if stop:
             make(run, stop=lambda step: step == 2)
         _, folder = make(run, resume=bool(stop))
@@ -81,15 +81,15 @@ def test_a_stopped_adapter_goes_on_to_the_bit(tmp_path: Path, chats: str, one_th
 
 def test_a_teacher_is_asked_too(tmp_path: Path, chats: str, one_thread: None) -> None:
     distill = replace(REPORTED, teacher="pocket", kind="full", share=0.5)
-    run = planned(short(tune("pocket", (chats,), tmp_path / "run", distill=distill)), epochs=1)
+    run = planned(short(tuning("pocket", (chats,), tmp_path / "run", distill=distill)), epochs=1)
     outcome, folder = make(run)
     assert outcome.finished and folder is not None
 
 
 def test_what_cannot_be_tuned_is_refused(tmp_path: Path, chats: str) -> None:
     with pytest.raises(UserError, match="does not exist"):
-        tune("./nowhere", (chats,), tmp_path / "run")
-    run = short(tune("pocket", (chats,), tmp_path / "run"))
+        tuning("./nowhere", (chats,), tmp_path / "run")
+    run = short(tuning("pocket", (chats,), tmp_path / "run"))
     (tmp_path / "run" / "checkpoints" / "step-00000001").mkdir(parents=True)
     with pytest.raises(UserError, match="holds a run already"):
         planned(run, epochs=1)

@@ -63,7 +63,11 @@ def test_a_damaged_later_one_does_not_push_out_the_one_just_written(tmp_path: Pa
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:
-    assert latest(tmp_path / "absent") == (None, []) and not state.exists(tmp_path)
+    assert latest(tmp_path / "absent") == (None, [])
+    state.check_unused(tmp_path)
+    (tmp_path / "checkpoints" / "step-00000001").mkdir(parents=True)
+    with pytest.raises(UserError, match="holds a run already"):
+        state.check_unused(tmp_path / "checkpoints")
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

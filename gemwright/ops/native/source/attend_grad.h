@@ -79,6 +79,11 @@ inline void score_grad(const AttendGrad &a, f32x16 score, f32x16 dweight, f32x16
     *dscore = *weight * (dweight - delta) * slope;
 }
 
+// The last token that a token of a document sees; the document starts at row `first`.
+inline int64_t last_seen(const AttendGrad &a, int64_t first, int64_t token) {
+    return token + (a.ahead ? a.ahead[first + token] : 0);
+}
+
 // Tokens begin … end of a document that starts at row `first`, and one key head: dquery.
 inline void query_grad(const AttendGrad &a, int64_t first, int64_t begin, int64_t end, int64_t head) {
     const int64_t group = a.heads / a.kv_heads, rows = (end - begin) * group, width = a.head_dim;
@@ -92,7 +97,7 @@ inline void query_grad(const AttendGrad &a, int64_t first, int64_t begin, int64_
     const int64_t lowest = a.window && begin - a.window + 1 > 0 ? begin - a.window + 1 : 0;
     int64_t past_last = end;  // behind the last key that is seen
     for (int64_t token = begin; a.ahead && token < end; token++)
-        past_last = token + a.ahead[first + token] + 1 > past_last ? token + a.ahead[first + token] + 1 : past_last;
+        past_last = last_seen(a, first, token) + 1 > past_last ? last_seen(a, first, token) + 1 : past_last;
     const i32x16 lane = load<i32x16>(LANES);
     for (int64_t start = lowest / CHUNK * CHUNK; start < past_last; start += CHUNK) {
         Chunk keys, values;
@@ -108,7 +113,8 @@ inline void query_grad(const AttendGrad &a, int64_t first, int64_t begin, int64_
         rows_by_chunk(room.second, room.other_rows, width, rows, width, room.weights_grad);
         for (int64_t r = 0; r < rows; r++) {
             const int64_t token = begin + r / group, at = (first + token) * a.heads + head * group + r % group;
-            const int32_t last = (int32_t)(token + (a.ahead ? a.ahead[first + token] : 0) - start), early = (int32_t)(a.window ? token - a.window + 1 - start : 0);
+            const int32_t last = (int32_t)(last_seen(a, first, token) - start);
+            const int32_t early = (int32_t)(a.window ? token - a.window + 1 - start : 0);
             for (int64_t t = 0; t < CHUNK; t += 16) {
                 const i32x16 column = lane + splat((int32_t)t);
                 f32x16 weight, dscore;
@@ -134,7 +140,7 @@ inline void key_grad(const AttendGrad &a, int64_t first, int64_t count, int64_t 
     std::memset(room.sum, 0, 4 * rows * width);
     std::memset(room.other, 0, 4 * rows * width);
     int64_t earliest = begin;  // token that sees one of the keys: a picture's first, maybe
-    while (a.ahead && earliest > 0 && earliest - 1 + a.ahead[first + earliest - 1] >= begin) earliest--;
+    while (a.ahead && earliest > 0 && last_seen(a, first, earliest - 1) >= begin) earliest--;
     alignas(64) int32_t token[CHUNK], sight[CHUNK];
     alignas(64) float lse[CHUNK], delta[CHUNK];
     // The chunk's columns: (token, head) pairs, all heads of a token together.
@@ -144,7 +150,7 @@ inline void key_grad(const AttendGrad &a, int64_t first, int64_t count, int64_t 
             const bool there = next + i < after * group;
             const int64_t t = (next + i) / group, row = (first + t) * a.heads + head * group + (next + i) % group;
             queries.rows[i] = there ? a.query + row * width : room.zeros, douts.rows[i] = there ? a.dout + row * width : room.zeros;
-            token[i] = there ? (int32_t)t : -1, sight[i] = there ? (int32_t)(t + (a.ahead ? a.ahead[first + t] : 0)) : -1;
+            token[i] = there ? (int32_t)t : -1, sight[i] = there ? (int32_t)last_seen(a, first, t) : -1;
             lse[i] = there ? a.lse[row] : 0, delta[i] = there ? a.delta[row] : 0;
         }
         pack_keys(queries, width, 0, room.first);

@@ -36,13 +36,18 @@ inline Gates gates_of(f32x16 rate, f32x16 decay, f32x16 input) {
     return g;
 }
 
-template <class T> inline void scan_part(const ScanGrad &s, int64_t begin, int64_t end) {
-    f32x16 rate[SCAN_COLUMNS / 16], h[SCAN_COLUMNS / 16] = {};
+// The log of the decay at a gate of one, by columns.
+inline void rates(const ScanGrad &s, int64_t begin, int64_t end, f32x16 *rate) {
     for (int64_t i = begin; i < end; i += 16) {
         float values[16];
         for (int64_t j = 0; j < 16; j++) values[j] = -8.0f * softplus(s.a_param[i + j]);
         rate[(i - begin) / 16] = load<f32x16>(values);
     }
+}
+
+template <class T> inline void scan_part(const ScanGrad &s, int64_t begin, int64_t end) {
+    f32x16 rate[SCAN_COLUMNS / 16], h[SCAN_COLUMNS / 16] = {};
+    rates(s, begin, end, rate);
     for (int64_t row = 0; row < s.rows; row++)
         for (int64_t i = begin; i < end; i += 16) {
             const int64_t at = row * s.width + i, k = (i - begin) / 16;
@@ -60,11 +65,7 @@ template <class T> inline void scan_part(const ScanGrad &s, int64_t begin, int64
 
 template <class T> inline void scan_part_grad(const ScanGrad &s, int64_t begin, int64_t end) {
     f32x16 rate[SCAN_COLUMNS / 16], carried[SCAN_COLUMNS / 16] = {}, rate_grad[SCAN_COLUMNS / 16] = {};
-    for (int64_t i = begin; i < end; i += 16) {
-        float values[16];
-        for (int64_t j = 0; j < 16; j++) values[j] = -8.0f * softplus(s.a_param[i + j]);
-        rate[(i - begin) / 16] = load<f32x16>(values);
-    }
+    rates(s, begin, end, rate);
     for (int64_t row = s.rows - 1; row >= 0; row--)
         for (int64_t i = begin; i < end; i += 16) {
             const int64_t at = row * s.width + i, k = (i - begin) / 16;

@@ -1,0 +1,103 @@
+"""What recipes that begin from nothing share: the shape of a small Gemma 3, and the folder that a run ends in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gemwright.arch.gemma3 import gemma3
+from gemwright.arch.spec import Model
+from gemwright.train.export import export
+from gemwright.train.loop import Outcome, Progress, train
+from gemwright.train.run import Run
+
+WINDOW = 128
+
+
+def small_gemma3(
+    name: str,
+    *,
+    width: int,
+    depth: int,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    hidden: int,
+    vocab: int,
+    context: int,
+) -> Model:
+    """A Gemma 3 for text whose every sixth layer is global and whose other layers see `WINDOW` tokens."""
+    return gemma3(
+        name=name,
+        width=width,
+        depth=depth,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        hidden=hidden,
+        vocab=vocab,
+        context=context,
+        window=WINDOW,
+        pattern=6,
+        query_scalar=float(head_dim),
+        local_base=10_000.0,
+        global_base=1_000_000.0,
+        global_factor=1.0,
+        attention_cap=None,
+        final_cap=None,
+        norm_epsilon=1e-6,
+        vision=None,
+    )
+
+
+def train_and_export(
+    run: Run,
+    *,
+    sampling: Mapping[str, Any],
+    facts: Callable[[Outcome], dict[str, Any]],
+    converses: bool,
+    resume: bool,
+    progress: Callable[[Progress], None] | None,
+    stop: Callable[[int], bool] | None,
+) -> tuple[Outcome, Path | None]:
+    """Trains, and writes the folder `out/model` with `facts` as its `recipe.json` (None where the run was stopped, with
+    a checkpoint to resume from). Raises `UserError` as `train` does."""
+    outcome = train(run, resume=resume, progress=progress, stop=stop)
+    if not outcome.finished:
+        return outcome, None
+    folder = export(
+        outcome.model,
+        run.tokenizer,
+        run.out / "model",
+        dtype=torch.bfloat16,
+        sampling=sampling,
+        documents={"recipe.json": {"recipe": run.name, **facts(outcome), **_settings(run)}},
+        converses=converses,
+        overwrite=resume,
+    )
+    return outcome, folder
+
+
+def results(outcome: Outcome) -> dict[str, Any]:
+    """What came of a run, to stand beside the weights."""
+    return {
+        "torch": torch.__version__,
+        "parameters": sum(parameter.numel() for parameter in outcome.model.parameters()),
+        "steps": outcome.step,
+        "targets": round(outcome.targets),
+        "held_out": asdict(outcome.held_out) if outcome.held_out else None,
+    }
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    return {
+        "seed": run.seed,
+        "optim": asdict(run.optim),
+        "schedule": asdict(run.schedule),
+        "step": asdict(run.step),
+        "compute": run.compute,
+    }
