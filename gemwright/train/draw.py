@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from gemwright.data.batch import Batch
-from gemwright.ops.philox import uniforms
+from gemwright.ops.draw import descend, forks
 
 Wording = Literal["report", "counts"]
 _BLOCK_BYTES = 32 << 20  # of float64 held at a time
@@ -66,7 +65,7 @@ def draw(
 
     Raises `ValueError` for logits that are not finite.
     """
-    numbers = samples * _depth(logits.shape[1])
+    numbers = samples * forks(logits.shape[1])
     step = max(1, _BLOCK_BYTES // (8 * (4 * logits.shape[1] + 8 * numbers)))
     parts = [
         _draw(some, samples, seed, its_serial, its_position, temperature)
@@ -94,17 +93,9 @@ def join(parts: list[Samples]) -> Samples:
 def _draw(logits: Tensor, samples: int, seed: int, serial: Tensor, position: Tensor, temperature: float) -> Samples:
     logits = logits if temperature == 1.0 else logits / temperature
     logits = logits - logits.amax(1, keepdim=True)
-    levels = _tree(logits.exp())
-    total = levels[0]
+    found, total = descend(logits.exp(), samples, seed, serial, position)
     if not bool(total.isfinite().all()):
         raise ValueError("the teacher's scores are not finite")
-    numbers = uniforms(seed, serial, position, samples * (len(levels) - 1)).unflatten(1, (-1, samples))
-    found = torch.zeros(len(logits), samples, dtype=torch.int64, device=logits.device)
-    for depth, (above, below) in enumerate(pairwise(levels)):
-        # Numbers are neither 0 nor 1: a side without probability is never taken.
-        right = numbers[:, depth] * above.gather(1, found) >= below.gather(1, found)
-        found += right * above.shape[1]
-    found = found.sort(1).values
     first = torch.ones_like(found, dtype=torch.bool)
     first[:, 1:] = found[:, 1:] != found[:, :-1]
     slot = first.cumsum(1) - 1
@@ -112,19 +103,3 @@ def _draw(logits: Tensor, samples: int, seed: int, serial: Tensor, position: Ten
     counts = torch.zeros_like(found).scatter_add_(1, slot, torch.ones_like(found))
     logprobs = (logits.gather(1, ids) - total.log()).float().masked_fill(counts == 0, 0.0)
     return Samples(ids=ids, counts=counts, logprobs=logprobs)
-
-
-def _depth(count: int) -> int:
-    """How many forks lead to one of `count` leaves."""
-    return (count - 1).bit_length()
-
-
-def _tree(shares: Tensor) -> list[Tensor]:
-    """Sums of shares `[M, V]`, float64: `[M, 1]`, `[M, 2]`, `[M, 4]`, … down to the shares themselves, filled up with
-    zeros. In a level of n sums, the one at i is that of i and i + n in the level below."""
-    leaves = shares.new_zeros(len(shares), 1 << _depth(shares.shape[1]), dtype=torch.float64)
-    leaves[:, : shares.shape[1]] = shares
-    levels = [leaves]
-    while (width := levels[-1].shape[1]) > 1:
-        levels.append(levels[-1][:, : width // 2] + levels[-1][:, width // 2 :])
-    return levels[::-1]

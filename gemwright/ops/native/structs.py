@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_float, c_int64, c_void_p
+from ctypes import c_float, c_int64, c_uint64, c_void_p
 
 
 class Matrix(ctypes.Structure):
@@ -202,6 +202,23 @@ class SoftTargets(ctypes.Structure):
     )
 
 
+class Draw(ctypes.Structure):
+    """Rows of shares, and the ids that are drawn by them."""
+
+    _fields_ = (
+        ("rows", c_int64),
+        ("vocab", c_int64),
+        ("samples", c_int64),
+        ("depth", c_int64),
+        ("seed", c_uint64),
+        ("shares", c_void_p),
+        ("serial", c_void_p),
+        ("position", c_void_p),
+        ("found", c_void_p),
+        ("total", c_void_p),
+    )
+
+
 _FUNCTIONS = {
     "gw_linear": "pnppffnppn",
     "gw_attention_in": "pnpppppppn",
@@ -224,6 +241,7 @@ _FUNCTIONS = {
     "gw_scan_grad": "pn",
     "gw_conv": "nnnnpppppn",
     "gw_conv_grad": "nnnnppppppn",
+    "gw_draw": "pn",
 }
 _TYPES = {"p": c_void_p, "n": c_int64, "f": c_float}
 

@@ -7,6 +7,7 @@
 #include "recurrent.h"
 #include "team.h"
 #include "attend_grad.h"
+#include "draw.h"
 #include "recurrent_grad.h"
 
 struct AttentionLayer {
