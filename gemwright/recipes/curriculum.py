@@ -1,7 +1,8 @@
 """What the pocket family reads: drawn conversations with verifiable answers, and the vocabulary that is made for them.
 
-A curriculum is a folder: `train.jsonl` (chat records, every one of the training side of the split), `tokenizer/`, and
-`curriculum.json`, written last, which says what was drawn. Everything in it follows from its seed. Who trains a member
+A curriculum is a folder: `train.jsonl` (chat records, every one of the training side of the split), `tokenizer/`,
+`copies.jsonl` (what is read before the rest, see `copies`), and `curriculum.json`, written last, which says what was
+drawn. Everything in it follows from its seed. Who trains a member
 of the family beside another gives both the same folder, and so the same words and the same questions.
 """
 
@@ -24,6 +25,7 @@ from gemwright.errors import UserError
 from gemwright.tasks import retrieval, words
 from gemwright.tasks.item import Draw, Item
 from gemwright.tasks.split import Audit, draw, items
+from gemwright.text.tokenizer import Tokenizer
 from gemwright.text.train import train_tokenizer
 
 SEED = 1
@@ -43,9 +45,11 @@ MIX = {
     "refusals": 5,
 }
 _SEARCHES = 3  # of 100: one text and many questions, for a text has to be read before one of them can be answered
-_DRILLS = 12  # of 100: plain texts that repeat themselves, from which copying is learnt before the skills need it
+_DRILLS = 6  # of 100: plain texts that repeat themselves, from which copying is learnt before the skills need it
 _COMMON = 3000  # words that drills draw from
+_PIECE = re.compile("\u2581[A-Za-z]{2,}")
 _WORD = re.compile(r"\b[A-Za-z]{2,12}\b")
+_COPIES = 30_000  # texts of `copies.jsonl`
 _SPOKEN = 40_000  # items that the vocabulary is made from
 
 
@@ -76,6 +80,16 @@ def drill(generator: random.Random) -> str:
 
 def _drawn(generator: random.Random, pool: Sequence[str]) -> str:
     return generator.choice(pool) if generator.random() < 0.9 else str(generator.randrange(10_000))
+
+
+def copies(generator: random.Random, pool: Sequence[str]) -> str:
+    """Words in no order and the same again, to be read before anything else: within some 700,000 tokens of nothing but
+    this a fresh model learns to look back for what came next, for nothing else is to be had. Among other texts it takes
+    many times as long, and until then every skill that copies waits (docs/log.md). Some lie so far apart that only
+    global layers see both."""
+    far = generator.random() < 0.05
+    length, times = (generator.randint(130, 300), 2) if far else (generator.randint(6, 32), generator.randint(2, 4))
+    return "".join([f" {generator.choice(pool)}" for _ in range(length)] * times)
 
 
 @functools.cache
@@ -126,6 +140,7 @@ def prepare(folder: Path, *, seed: int = SEED, count: int = ITEMS, vocab: int = 
         folder.mkdir(parents=True, exist_ok=True)
         audit = _write(folder, seed, count)
         _vocabulary(folder, vocab)
+        _write_copies(folder, seed)
         facts.write_text(json.dumps({"request": request, "audit": audit}, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}", hint="choose another folder") from error
@@ -165,6 +180,16 @@ def _vocabulary(folder: Path, vocab: int) -> None:
             for document in python_text.documents():
                 file.write(document.text)
         train_tokenizer([path], vocab, folder / "tokenizer", family="gemma3", overwrite=True)
+
+
+def _write_copies(folder: Path, seed: int) -> None:
+    """`copies.jsonl`, of words that are one piece each."""
+    tokenizer = Tokenizer.load(folder / "tokenizer")
+    pieces = (tokenizer.piece(token) for token in range(tokenizer.vocab_size))
+    pool = [piece[1:] for piece in pieces if _PIECE.fullmatch(piece)]
+    with whole([folder / "copies.jsonl"]) as (file,):
+        for number in range(_COPIES):
+            file.write(line({"text": copies(random.Random(f"curriculum copies {seed} {number}"), pool)}))
 
 
 def _conversations(path: Path) -> Iterator[dict[str, Any]]:

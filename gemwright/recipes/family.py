@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from gemwright.arch.gemma2 import gemma2
@@ -19,6 +21,7 @@ from gemwright.train.run import Data, Run, Step, Watch
 from gemwright.train.schedule import Schedule
 
 CONTEXT = 2048
+COPYING = 500  # steps
 SAMPLING = {"do_sample": True, "temperature": 0.3, "top_k": 40, "top_p": 0.95}
 
 
@@ -101,14 +104,14 @@ def pocket_recurrent() -> Model:
 
 
 def run_of(name: str, model: Model, out: str | Path, *, steps: int, rate: float) -> Run:
-    """The run that trains a member in the folder `out`; the curriculum is `curriculum` beside it. Raises `UserError`
-    where `out` is no path."""
+    """The run that trains a member in the folder `out`; the curriculum is `curriculum` beside it. It starts from what
+    `copying` leaves. Raises `UserError` where `out` is no path."""
     out = probe(out)
     shared = out.parent / "curriculum"
     return Run(
         name=name,
         model=model,
-        start=None,
+        start=str(out / "copying" / "model"),
         tokenizer=shared / "tokenizer",
         data=Data(
             sources=(str(shared / "train.jsonl"), PYTHON),
@@ -134,6 +137,22 @@ def run_of(name: str, model: Model, out: str | Path, *, steps: int, rate: float)
     )
 
 
+def copying(run: Run) -> Run:
+    """The stage before `run`, in its folder `copying`: from fresh weights a model learns that what came once may come
+    again."""
+    return replace(
+        run,
+        name=f"{run.name}, copying",
+        start=None,
+        data=replace(run.data, sources=(str(run.tokenizer.parent / "copies.jsonl"),), weights=()),
+        step=replace(run.step, tokens=2 * ROW, micro=2 * ROW),
+        schedule=Schedule(kind="wsd", warmup=50, floor=0.05, decay=0.1),
+        steps=COPYING,
+        distill=None,
+        out=run.out / "copying",
+    )
+
+
 def make(
     run: Run,
     *,
@@ -141,9 +160,15 @@ def make(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[int], bool] | None = None,
 ) -> tuple[Outcome, Path | None]:
-    """Draws the curriculum if it is not there, trains, and writes the folder `out/model` (None where the run was
-    stopped, with a checkpoint to resume from). Raises `UserError` as `train` does."""
+    """Draws the curriculum if it is not there, trains a fresh model to copy, then `run` itself, and writes the folder
+    `out/model` (None where it was stopped, with a checkpoint to resume from). Raises `UserError` as `train` does."""
     curriculum.prepare(run.tokenizer.parent)
-    return train_and_export(
-        run, sampling=SAMPLING, facts=results, converses=True, resume=resume, progress=progress, stop=stop
+    through = partial(
+        train_and_export, sampling=SAMPLING, facts=results, resume=resume, progress=progress, stop=stop, converses=True
     )
+    first = copying(run)
+    if not (first.out / "model").exists():
+        outcome, folder = through(first)
+        if folder is None:
+            return outcome, None
+    return through(run)
