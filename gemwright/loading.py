@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 
 from gemwright import lora
-from gemwright.arch.spec import Model
+from gemwright.arch.spec import Model, Vision
 from gemwright.errors import UserError
 from gemwright.nn.decoder import NO_FLOAT16, Decoder
 from gemwright.nn.gemma import Tower
@@ -21,11 +20,12 @@ from gemwright.quant import swap
 from gemwright.quant.scheme import SCHEMES, Scheme, scheme
 from gemwright.text.template import ChatTemplate, choose_template, load_chat_template, template_text
 from gemwright.text.tokenizer import FILES, Tokenizer
-from gemwright.weights import generation, hf_config, hub, peft, torch_ckpt, vision
+from gemwright.weights import generation, hf_config, hub, peft, processor, remarks, torch_ckpt, vision
 from gemwright.weights.adapted import adapted
 from gemwright.weights.folder import Folder
 from gemwright.weights.gguf import config as gguf_config
 from gemwright.weights.gguf import generation as gguf_generation
+from gemwright.weights.gguf import mmproj
 from gemwright.weights.gguf.names import names_of
 from gemwright.weights.gguf.source import GgufSource, is_gguf
 from gemwright.weights.gguf.tokenizer import read_vocabulary
@@ -33,12 +33,10 @@ from gemwright.weights.layout import Layout
 from gemwright.weights.names import Names
 from gemwright.weights.quantised import QuantisedFolder, read_forms
 from gemwright.weights.stream import (
-    Match,
     PackedSource,
     Place,
     Source,
     is_packed,
-    is_rounded,
     load_into,
     main_dtype,
     names_for,
@@ -214,7 +212,7 @@ def load_model(
     paired = load_into(
         model, opened.source, device=where, dtype=chosen, names=opened.names, place=place, matrices=matrices
     )
-    notes += _rounded(model, opened.source, paired, matrices)
+    notes += remarks.rounded(model, opened.source, paired, matrices)
     swap.install(model, matrices)
     notes += _slow(matrices)
     if packed and where.type == "cpu" and chosen == torch.bfloat16 and not swap.has_kernels():
@@ -238,14 +236,44 @@ def load_tower(
     device: torch.device | str = "auto",
     notes: list[str] | None = None,
 ) -> Tower:
-    """The vision tower of a multimodal Hugging Face folder; its text half is not read. `dtype` and `device` as in
-    `load_model`; remarks for people are appended to `notes`. Raises `UserError` for everything that a person can mend.
+    """The vision tower of a multimodal Hugging Face folder, of an mmproj file, or of the one that lies beside a text
+    model in GGUF; no text half is read. `dtype` and `device` as in `load_model`; remarks for people are appended to
+    `notes`. Raises `UserError` for everything that a person can mend, and for settings of pictures that are not run.
     """
-    where, opened = choose_device(device), open_checkpoint(hub.resolve(name))
-    tower = vision.empty_tower(opened.spec, opened.source)
-    chosen = choose_dtype(dtype, vision.stored_dtype(opened.source), where, [] if notes is None else notes)
-    vision.load_tower_into(tower, opened.source, device=where, dtype=chosen)
+    notes = [] if notes is None else notes
+    where, eyes = choose_device(device), open_eyes(hub.resolve(name), notes)
+    tower = eyes.empty()
+    chosen = choose_dtype(dtype, eyes.stored, where, notes)
+    paired = vision.load_tower_into(tower, eyes, device=where, dtype=chosen)
+    notes += remarks.rounded(tower, eyes.source, paired)
     return tower.eval()
+
+
+def open_eyes(path: Path, notes: list[str] | None = None) -> vision.Eyes:
+    """What a folder or a GGUF file says about its vision half, without the weights; of a text model in GGUF, the one
+    that lies beside it. Remarks are appended to `notes`. Raises `UserError` where there is none that can be read."""
+    if is_gguf(path) and not torch_ckpt.is_checkpoint(path):
+        if mmproj.is_projector(GgufSource(path)):
+            return mmproj.open_projector(path)
+        return mmproj.projector_beside(path, open_checkpoint(path).spec.width)
+    opened = open_checkpoint(path)
+    eyes = vision.eyes_of(opened.spec, opened.source)
+    settings = processor.read_processor(opened.folder)
+    processor.check(settings, eyes.vision, opened.folder)
+    if notes is not None:
+        notes += settings.notes
+    return eyes
+
+
+def sight(opened: Opened) -> Vision | None:
+    """How an open checkpoint sees: what its config says, or the vision half beside a GGUF file; None for a text model
+    alone."""
+    if opened.spec.vision is not None or not isinstance(opened.source, GgufSource):
+        return opened.spec.vision
+    try:
+        return mmproj.projector_beside(opened.folder, opened.spec.width).vision
+    except UserError:  # nothing that fits lies there: the text model is whole without it
+        return None
 
 
 def _slow(matrices: dict[str, Matrix]) -> list[str]:
@@ -309,42 +337,6 @@ def packing(
     return swap.empty_matrices(model, SCHEMES["bf16"], room, forms=stored)
 
 
-def _rounded(model: Decoder, source: Source, paired: Match, matrices: dict[str, Matrix]) -> list[str]:
-    """A note for each dtype whose tensors lost digits on the way into the model."""
-    paired = Match(pairs=tuple(pair for pair in paired.pairs if pair[0] not in matrices), left=paired.left)
-    if isinstance(source, PackedSource):
-        return _held(model, source, paired)
-    lost: dict[tuple[torch.dtype, torch.dtype], list[str]] = {}
-    for ours, theirs in paired.pairs:
-        stored, held = source.dtype(theirs), model.get_parameter(ours).dtype
-        if is_rounded(stored, held):
-            lost.setdefault((stored, held), []).append(theirs)
-    return [
-        f"{len(names)} tensors are stored as {_word(stored)} and were rounded to {_word(held)}: "
-        + ", ".join(names[:2])
-        + (", …" if len(names) > 2 else "")
-        for (stored, held), names in lost.items()
-    ]
-
-
-def _held(model: Decoder, source: PackedSource, paired: Match) -> list[str]:
-    """A note on the forms of packed files whose tensors are held in another."""
-    found: dict[str, Counter[str]] = {}
-    plain = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-    for ours, theirs in paired.pairs:
-        kind, held = source.kind(theirs), model.get_parameter(ours).dtype
-        if kind not in plain or is_rounded(plain[kind], held):
-            found.setdefault(_word(held), Counter())[kind] += 1
-    return [
-        f"{', '.join(f'{count} {kind}' for kind, count in sorted(counts.items()))} tensors are held as {held}"
-        for held, counts in found.items()
-    ]
-
-
-def _word(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
 def choose_device(device: torch.device | str) -> torch.device:
     """The device meant by a word; "auto" is CUDA where there is one, else the CPU."""
     if device == "auto":
@@ -375,14 +367,14 @@ def choose_dtype(
         chosen = torch.bfloat16 if wanted == "auto" else choose_dtype(wanted, stored, device, notes)
         if chosen != torch.bfloat16:
             raise UserError(
-                f"a quantised model remembers in bfloat16, not in {_word(chosen)}",
+                f"a quantised model remembers in bfloat16, not in {remarks.word(chosen)}",
                 hint="leave the dtype to it: bfloat16",
             )
         return chosen
     if wanted == "auto":
         if stored == torch.float16:
             chosen = torch.float32 if device.type == "cpu" else torch.bfloat16
-            notes.append(f"the file is float16, which Gemma 3 overflows: loaded as {_word(chosen)}")
+            notes.append(f"the file is float16, which Gemma 3 overflows: loaded as {remarks.word(chosen)}")
             return chosen
         return torch.float32 if stored == torch.float64 else stored
     chosen = _DTYPES.get(wanted.removeprefix("torch.").lower()) if isinstance(wanted, str) else wanted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,7 +111,7 @@ def _torch_file(path: Path) -> tuple[arch.Model, Files]:
 
 
 def _gguf(path: Path) -> tuple[arch.Model, Files]:
-    from gemwright.loading import companions, open_checkpoint
+    from gemwright.loading import companions, open_checkpoint, open_eyes, sight
     from gemwright.weights.gguf.source import GgufSource
 
     opened = open_checkpoint(path)
@@ -120,7 +120,11 @@ def _gguf(path: Path) -> tuple[arch.Model, Files]:
     left = _match(opened.spec, source, opened.names)
     tokenizer = companions(path).tokenizer
     files = [_seen(file.path, f"{len(file.entries)} tensors, aligned, no overlap") for file in source.files]
-    return opened.spec, Files(
+    spec = replace(opened.spec, vision=sight(opened))
+    if spec.vision is not None:
+        eyes = open_eyes(path)
+        files.append(_seen(eyes.source.path, f"the vision half, {len(eyes.source.names())} tensors"))
+    return spec, Files(
         folder=path,
         files=tuple(files),
         dtypes=tuple(sorted({source.kind(name) for name in source.names() if opened.names.ours(name)})),
@@ -171,6 +175,7 @@ def _json_files(folder: Path, done: set[str]) -> list[File]:
     from gemwright.text.template import template_text
     from gemwright.weights.fields import read_json
     from gemwright.weights.generation import read_generation
+    from gemwright.weights.processor import PIXELS
 
     files = []
     for path in sorted(folder.glob("*.json")):
@@ -179,6 +184,8 @@ def _json_files(folder: Path, done: set[str]) -> list[File]:
         if path.name == "generation_config.json":
             stated = ", ".join(read_generation(folder)) or "nothing"
             files.append(_seen(path, f"states {stated}"))
+        elif path.name == PIXELS:
+            files.append(_seen(path, _pictures(folder)))
         else:
             read_json(path)
             files.append(_seen(path, "JSON"))
@@ -186,6 +193,18 @@ def _json_files(folder: Path, done: set[str]) -> list[File]:
         template_text(folder)
         files.append(_seen(path, "text"))
     return files
+
+
+def _pictures(folder: Path) -> str:
+    """What a folder says of pictures. A setting that is not run does not keep the text model from its work."""
+    from gemwright.weights.processor import read_processor
+
+    try:
+        found = read_processor(folder)
+    except UserError as error:
+        return f"JSON; pictures cannot be shown to it: {error.message.partition(': ')[2] or error.message}"
+    cut = "cut by pan and scan" if found.pan_scan else "whole"
+    return f"pictures of {found.side} × {found.side} pixels, {cut}"
 
 
 def _seen(path: Path, checked: str) -> File:

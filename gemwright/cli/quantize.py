@@ -66,7 +66,7 @@ def run(
 
 def _check_target(wanted: Scheme, out: Path, opened: Opened) -> None:
     from gemwright.paths import probe
-    from gemwright.weights.gguf.write import TYPES
+    from gemwright.weights.gguf.emit import TYPES
 
     if probe(out).exists() and out.expanduser().samefile(opened.folder):
         raise UserError(f"{out} is the original itself", hint="give another name: both are measured")
@@ -147,6 +147,7 @@ def _write(model: str, opened: Opened, out: Path, wanted: Scheme, forms: dict[st
             opened.names,
             scheme=wanted.name,
             forms=forms,
+            eyes=convert.vision_half(opened),
             overwrite=overwrite,
             extras=extras,
             documents=documents,

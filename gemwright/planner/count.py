@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from gemwright.arch.spec import Attention, Layer, Model, Vision
 from gemwright.cache.allocate import allocate
 from gemwright.nn.decoder import Decoder
+from gemwright.nn.gemma import Tower
 from gemwright.nn.norm import RMSNorm
 from gemwright.ops.matmul import Form
 from gemwright.planner.live import LiveBytes
@@ -104,17 +105,12 @@ def _part(name: str, spec: Model) -> str:
     return "attention" if isinstance(spec.layers[int(index)].mixer, Attention) else "recurrent"
 
 
+@lru_cache(maxsize=8)
 def vision_parameters(vision: Vision, width: int) -> int:
-    """Parameters of a picture tower (SigLIP: patches, learned positions, blocks with biases, a last norm) and of the
-    norm and the product that lead to `width`. They are not loaded; the number says what is left in the file."""
-    tower = vision.tower
-    patches = (tower.image // tower.patch) ** 2
-    inputs = 3 * tower.patch**2 * tower.width + tower.width + patches * tower.width
-    attention = 4 * (tower.width + 1) * tower.width
-    mlp = 2 * tower.width * tower.hidden + tower.hidden + tower.width
-    norm = 2 * tower.width
-    projector = tower.width + tower.width * width
-    return inputs + tower.depth * (attention + mlp + 2 * norm) + norm + projector
+    """Parameters of the tower that sees for a decoder of `width`: its encoder, and the norm and the product behind it.
+    Text models are loaded without them; the number says what is left in the files."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in Tower(vision, width).parameters())
 
 
 def cache_bytes(

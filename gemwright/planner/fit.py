@@ -11,7 +11,7 @@ import torch
 
 from gemwright.arch.spec import Model
 from gemwright.errors import UserError
-from gemwright.loading import choose_dtype, open_checkpoint, packing
+from gemwright.loading import choose_dtype, open_checkpoint, packing, sight
 from gemwright.nn.decoder import Decoder
 from gemwright.ops.matmul import Form
 from gemwright.planner import count
@@ -218,4 +218,5 @@ def _find(model: str | Path | Model | None) -> _Found:
     pieces = opened.spec.vocab if opened.has_tokenizer else 0
     norms = torch.float32 if opened.exact else None
     forms = tuple(opened.forms.items())
-    return _Found(spec=opened.spec, stored=opened.stored, forms=forms, norms=norms, pieces=pieces)
+    spec = replace(opened.spec, vision=sight(opened))
+    return _Found(spec=spec, stored=opened.stored, forms=forms, norms=norms, pieces=pieces)

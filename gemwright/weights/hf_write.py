@@ -28,8 +28,11 @@ _ARCHITECTURES = {
 }
 
 
-def write(spec: Model, layout: Layout | None = None, dtype: torch.dtype | None = None) -> dict[str, Any]:
+def write(
+    spec: Model, layout: Layout | None = None, dtype: torch.dtype | None = None, *, eyes: bool = False
+) -> dict[str, Any]:
     """The config tree of a model; `dtype` is that of the tensors beside it (None: as in the layout, or not stated).
+    `eyes`: those of a layout's vision half too, which otherwise stay as they are.
 
     Raises `ValueError` when the layout is another model's, `UserError` when config.json has no words for the model.
     """
@@ -37,7 +40,7 @@ def write(spec: Model, layout: Layout | None = None, dtype: torch.dtype | None =
     if layout is not None:
         if (field := _difference(parse(layout.config)[0], spec)) is not None:
             raise ValueError(f"the layout was read from a model with another {field}")
-        return _with_dtype(copy.deepcopy(layout.config), word)
+        return _with_dtype(copy.deepcopy(layout.config), word, eyes)
     tree = _TREES[spec.family](spec) | {"architectures": [], "dtype": word}
     tree["architectures"] = [_ARCHITECTURES[tree["model_type"]]]
     if word is None:
@@ -58,8 +61,8 @@ def _difference(found: Model, wanted: Model) -> str | None:
     return None
 
 
-def _with_dtype(tree: dict[str, Any], word: str | None) -> dict[str, Any]:
-    for section in (tree, tree.get("text_config")):
+def _with_dtype(tree: dict[str, Any], word: str | None, eyes: bool) -> dict[str, Any]:
+    for section in (tree, tree.get("text_config"), tree.get("vision_config") if eyes else None):
         if word is not None and isinstance(section, dict):
             for key in ("dtype", "torch_dtype"):
                 if section.get(key) is not None:

@@ -1,8 +1,8 @@
 """A model in memory → a Hugging Face folder, tensor by tensor.
 
 With the layout that its folder was read with, the same names, dtypes, bytes, shards and config come out; what the
-model left in the file (a vision half, say) is copied from there byte for byte, and so is a tensor that loading rounded
-and nobody has changed since.
+model left in the file (a vision half whose tower is not given, say) is copied from there byte for byte, and so is a
+tensor that loading rounded and nobody has changed since.
 """
 
 from __future__ import annotations
@@ -19,16 +19,20 @@ from typing import Any, BinaryIO
 import torch
 from torch import nn
 
+from gemwright.arch.spec import Model
 from gemwright.errors import UserError
 from gemwright.nn.decoder import Decoder
+from gemwright.nn.gemma import Tower
 from gemwright.paths import probe
+from gemwright.weights import processor
 from gemwright.weights.fields import list_folder, shorten
 from gemwright.weights.folder import INDEX, SINGLE, Folder
 from gemwright.weights.hf_write import write
 from gemwright.weights.layout import Layout, Shard
-from gemwright.weights.names import HEADS, table
+from gemwright.weights.names import HEADS, Names, table
 from gemwright.weights.safetensors import CODES, DTYPES, Entry, header_bytes
 from gemwright.weights.stream import CHUNK, FLOATS, blocks, is_rounded
+from gemwright.weights.vision_names import RELEASED, VisionNames, find_vision, vision_table
 
 SHARD_BYTES = 5_000_000_000
 
@@ -62,6 +66,7 @@ def save(
     model: Decoder,
     folder: Path,
     *,
+    tower: Tower | None = None,
     layout: Layout | None = None,
     dtype: torch.dtype | None = None,
     overwrite: bool = False,
@@ -69,26 +74,31 @@ def save(
     extras: Iterable[Path] = (),
     documents: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Path:
-    """Write a model as a Hugging Face folder, whole or not at all.
+    """Write a model, and the tower that it sees through, as a Hugging Face folder, whole or not at all.
 
-    `dtype` is that of the parameters in the file (None: the layout's, or the model's own). With a layout its other
-    files (tokenizer, generation config) come along; `extras` are further files to copy, `documents` further JSON files
-    by name. A folder that exists and is not empty is refused unless `overwrite`, which replaces checkpoints only.
+    `dtype` is that of the parameters in the file (None: the layout's, or the model's own). With a layout the tower's
+    tensors go where the layout has them, and its other files (tokenizer, generation config) come along; without one,
+    a folder with a tower has the names of the files as first released, and says how pictures become pixels. `extras`
+    are further files to copy, `documents` further JSON files by name. A folder that exists and is not empty is refused
+    unless `overwrite`, which replaces checkpoints only.
     Raises `UserError` when the disk is full or the layout's source has changed, `ValueError` when the layout is another
-    model's, or when the model's matrices were packed.
+    model's, when the tower is, or when matrices were packed.
     """
     if dtype is not None and dtype not in FLOATS:
         raise ValueError(f"weights are floats, not {dtype}")
     folder = probe(folder)
-    parameters = _parameters(model)
+    parameters = _parameters(model, tower)
+    spec = replace(model.spec, vision=tower.spec if tower else None)  # a decoder holds the text half only
     if layout is None:
-        spec = replace(model.spec, vision=None)  # a decoder holds the text half only
+        names = _fresh_names(spec)
         config = write(spec, None, dtype or parameters["embed.weight"].dtype)
-        files = _fresh_files(model, parameters, dtype, max_shard_bytes)
+        files = _fresh_files(parameters, names, dtype, max_shard_bytes)
         source, others = None, []
+        documents = (processor.documents(spec.vision) if spec.vision else {}) | dict(documents or {})
     else:
-        config = write(model.spec, layout, dtype)
-        files = [_remembered_file(shard, model, parameters, layout, dtype) for shard in layout.shards]
+        names = _remembered_names(spec, layout)
+        config = write(model.spec if tower is None else spec, layout, dtype, eyes=tower is not None)
+        files = [_remembered_file(shard, parameters, names, dtype) for shard in layout.shards]
         _check_complete(files, parameters)
         source = _source(layout, files)
         others = [layout.folder / name for name in layout.others]
@@ -106,24 +116,63 @@ def save(
     return folder
 
 
-def _parameters(model: Decoder) -> dict[str, nn.Parameter]:
-    """Every parameter that a model of this spec has; a model that was swapped to other forms has fewer, and would be
+def _parameters(model: Decoder, tower: Tower | None) -> dict[str, nn.Parameter]:
+    """Every parameter that models of these specs have; one that was swapped to other forms has fewer, and would be
     written with holes."""
-    parameters = dict(model.named_parameters())
     with torch.device("meta"):
-        whole = dict(Decoder(model.spec).named_parameters())
-    if missing := sorted(whole.keys() - parameters.keys()):
-        raise ValueError(
-            f"{len(missing)} parameters of this model were swapped for another form ({missing[0]}, …): "
-            "save the plain one that loading.load_model gives"
-        )
+        pairs: list[tuple[nn.Module, nn.Module]] = [(model, Decoder(model.spec))]
+        if tower is not None:
+            pairs.append((tower, Tower(tower.spec, model.spec.width)))
+    parameters: dict[str, nn.Parameter] = {}
+    for held, whole in pairs:
+        found = dict(held.named_parameters())
+        if missing := sorted(dict(whole.named_parameters()).keys() - found.keys()):
+            raise ValueError(
+                f"{len(missing)} parameters of this model were swapped for another form ({missing[0]}, …): "
+                "save the plain one that loading.load_model gives"
+            )
+        parameters |= found
+    if tower is not None and (width := tower.projector.weight.shape[1]) != model.spec.width:
+        raise ValueError(f"the tower leads to a decoder of width {width}, and this one has {model.spec.width}")
     return parameters
 
 
+@dataclass(frozen=True, kw_only=True)
+class _WholeNames:
+    """The names of both halves in a file; `eyes` is None where no tower is written."""
+
+    text: Names
+    eyes: VisionNames | None
+
+    def ours(self, name: str) -> str | None:
+        if name in HEADS:
+            return "embed.weight"
+        return self.text.ours(name) or (self.eyes.ours(name) if self.eyes else None)
+
+    def theirs(self, name: str) -> str:
+        in_tower = self.eyes is not None and name.startswith(("encoder.", "projector."))
+        return self.eyes.theirs(name) if self.eyes and in_tower else self.text.theirs(name)
+
+
+def _fresh_names(spec: Model) -> _WholeNames:
+    if spec.vision is None:
+        return _WholeNames(text=table(spec.family, "model."), eyes=None)
+    return _WholeNames(text=table(spec.family, "language_model.model."), eyes=vision_table(*RELEASED))
+
+
+def _remembered_names(spec: Model, layout: Layout) -> _WholeNames:
+    text = table(spec.family, layout.prefix)
+    if spec.vision is None:
+        return _WholeNames(text=text, eyes=None)
+    eyes = find_vision([entry.name for entry in layout.entries()])
+    if eyes is None:
+        raise ValueError(f"the layout of {layout.folder} has no vision half, and a tower is to be written")
+    return _WholeNames(text=text, eyes=eyes)
+
+
 def _fresh_files(
-    model: Decoder, parameters: dict[str, nn.Parameter], dtype: torch.dtype | None, limit: int
+    parameters: dict[str, nn.Parameter], names: _WholeNames, dtype: torch.dtype | None, limit: int
 ) -> list[_File]:
-    names = table(model.spec.family, "model.")
     groups: list[list[_Item]] = [[]]
     held = 0
     for ours, parameter in parameters.items():
@@ -147,12 +196,10 @@ def _fresh_files(
 
 
 def _remembered_file(
-    shard: Shard, model: Decoder, parameters: dict[str, nn.Parameter], layout: Layout, dtype: torch.dtype | None
+    shard: Shard, parameters: dict[str, nn.Parameter], names: _WholeNames, dtype: torch.dtype | None
 ) -> _File:
-    names = table(model.spec.family, layout.prefix)
-
     def item(entry: Entry) -> _Item:
-        ours = "embed.weight" if entry.name in HEADS else names.ours(entry.name)
+        ours = names.ours(entry.name)
         parameter = parameters.get(ours) if ours else None
         if parameter is not None and tuple(parameter.shape) != entry.shape:
             raise ValueError(f"{entry.name} is {entry.shape} in the layout and {tuple(parameter.shape)} in the model")

@@ -239,7 +239,7 @@ def names_for(spec: Model, source: Source) -> Names:
 
 
 def load_into(
-    model: Decoder,
+    model: nn.Module,
     source: Path | Source,
     *,
     device: torch.device | str = "cpu",
@@ -251,13 +251,17 @@ def load_into(
 ) -> Match:
     """Fill a model that was built on the meta device from a folder (or another format's reader).
 
-    Values are cast to `dtype` (None: the dtype of most of the file) on `device`, unless `place` gives the destination
-    of a parameter. Parameters of `matrices` are packed into those, block by block of rows, and stay on meta in the
-    model. Returns what was paired and what was left, by reason.
+    `names` is the renaming between the two; without it the model must be a `Decoder` and the source in Hugging Face's
+    names (`ValueError` for any other model). Values are cast to `dtype` (None: the dtype of most of the file) on
+    `device`, unless `place` gives the destination of a parameter. Parameters of `matrices` are packed into those, block
+    by block of rows, and stay on meta in the model. Returns what was paired and what was left, by reason.
     """
     opened: Source = Folder(source) if isinstance(source, Path) else source
     parameters = dict(model.named_parameters())
-    names = names or names_for(model.spec, opened)
+    if names is None:
+        if not isinstance(model, Decoder):
+            raise ValueError(f"a {type(model).__name__} is filled by a renaming of its own, and none was given")
+        names = names_for(model.spec, opened)
     paired = match({name: tuple(parameter.shape) for name, parameter in parameters.items()}, opened, names)
     dtype = dtype or main_dtype(opened, [name for _, name in paired.pairs])
     with torch.no_grad():
@@ -283,7 +287,7 @@ def _room(name: str, meta: nn.Parameter, dtype: torch.dtype, device: torch.devic
         ) from error
 
 
-def _assign(model: Decoder, old: nn.Parameter, new: nn.Parameter) -> None:
+def _assign(model: nn.Module, old: nn.Parameter, new: nn.Parameter) -> None:
     """Put `new` wherever `old` stands: a tied table may be reached from two modules."""
     for module in model.modules():
         for leaf, parameter in module._parameters.items():

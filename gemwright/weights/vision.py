@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 
-from gemwright.arch.spec import Model
+from gemwright.arch.spec import Model, Vision
 from gemwright.errors import UserError
 from gemwright.nn.gemma import Tower
 from gemwright.weights.fields import shorten
-from gemwright.weights.names import is_vision
-from gemwright.weights.stream import CHUNK, Match, Source, load_into, main_dtype
+from gemwright.weights.names import Names, is_vision
+from gemwright.weights.stream import CHUNK, Match, Source, is_packed, load_into, main_dtype
 from gemwright.weights.vision_names import COUNT, POOLING, VisionNames, find_vision
 
 # Why a tensor may stay in the file.
@@ -38,34 +38,51 @@ class _Listed:
         return list(self._names)
 
 
-def vision_names(source: Source) -> VisionNames:
-    """The renaming between a tower and a multimodal Hugging Face file; `UserError` when that has no vision half."""
+@dataclass(frozen=True, kw_only=True)
+class Eyes:
+    """The vision half of an open file: what it is, the width of the decoder that it leads to, and its tensors."""
+
+    vision: Vision
+    width: int
+    source: Source
+    names: Names
+
+    @property
+    def stored(self) -> torch.dtype:
+        """The dtype of most of its bytes; packed tensors count as bfloat16."""
+        used = [theirs for theirs in self.source.names() if self.names.ours(theirs)]
+        if any(is_packed(self.source, name) for name in used):
+            return torch.bfloat16
+        return main_dtype(self.source, used)
+
+    def empty(self) -> Tower:
+        """Its tower, on the meta device."""
+        with torch.device("meta"):
+            return Tower(self.vision, self.width)
+
+
+def eyes_of(spec: Model, source: Source) -> Eyes:
+    """The vision half of a Hugging Face file; `UserError` for a text model, and when there are no tensors of it."""
+    if spec.vision is None:
+        raise UserError(f"{source.path} is a text model: it has no vision tower", hint="take Gemma 3 4B or larger")
     names = find_vision(source.names())
     if names is None:
         raise UserError(
             f"{source.path} holds no vision tower (vision_tower.…, multi_modal_projector.…) that can be read",
             hint="was it saved as a text model? fetch the multimodal folder, in safetensors",
         )
-    return names
+    return Eyes(vision=spec.vision, width=spec.width, source=source, names=names)
 
 
-def stored_dtype(source: Source) -> torch.dtype:
-    """The dtype of most of the bytes of the vision half; raises as `vision_names`."""
-    names = vision_names(source)
-    return main_dtype(source, [theirs for theirs in source.names() if names.ours(theirs)])
-
-
-def empty_tower(spec: Model, source: Source) -> Tower:
-    """The tower that a file's model sees through, on the meta device; `UserError` for a text model."""
-    if spec.vision is None:
-        raise UserError(f"{source.path} is a text model: it has no vision tower", hint="take Gemma 3 4B or larger")
-    with torch.device("meta"):
-        return Tower(spec.vision, spec.width)
+def behind(left: Mapping[str, Sequence[str]], eyes: Eyes) -> dict[str, tuple[str, ...]]:
+    """Of what a text model leaves in its file, by reason: what stays there if the vision half goes along."""
+    kept = {reason: tuple(name for name in names if not eyes.names.ours(name)) for reason, names in left.items()}
+    return {reason: names for reason, names in kept.items() if names}
 
 
 def load_tower_into(
     tower: Tower,
-    source: Source,
+    eyes: Eyes,
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
@@ -76,27 +93,24 @@ def load_tower_into(
     Every tensor of the vision half is used once or stands, by reason, in what is returned. Raises `UserError` naming
     what is missing, unknown or of another shape.
     """
-    names = vision_names(source)
+    source, names = eyes.source, eyes.names
     left: dict[str, list[str]] = {}
     seen = []
     for name in source.names():
         if not is_vision(name):
             left.setdefault(TEXT, []).append(name)
-        elif name == names.prefix + COUNT:
+        elif isinstance(names, VisionNames) and name == names.prefix + COUNT:
             left.setdefault(POSITIONS, []).append(name)
-        elif name.startswith(names.prefix + POOLING):
+        elif isinstance(names, VisionNames) and name.startswith(names.prefix + POOLING):
             left.setdefault(HEAD, []).append(name)
         else:
             seen.append(name)
     _refuse_unknown(source, tower, names, seen)
-    # It asks a module for nothing but its parameters.
-    paired = load_into(
-        cast(Any, tower), _Listed(source, seen), device=device, dtype=dtype, names=names, place=None, chunk=chunk
-    )
+    paired = load_into(tower, _Listed(source, seen), device=device, dtype=dtype, names=names, chunk=chunk)
     return Match(pairs=paired.pairs, left={reason: tuple(sorted(listed)) for reason, listed in left.items()})
 
 
-def _refuse_unknown(source: Source, tower: Tower, names: VisionNames, seen: Sequence[str]) -> None:
+def _refuse_unknown(source: Source, tower: Tower, names: Names, seen: Sequence[str]) -> None:
     """The reader of text models would leave what it does not know of the vision half."""
     ours = {name for name, _ in tower.named_parameters()}
     unknown = [name for name in seen if names.ours(name) not in ours]

@@ -34,6 +34,7 @@ _PROJECTOR = (("mm_soft_emb_norm.weight", "projector.norm.weight"), ("mm_input_p
 # and its files of a model made from scratch. A longer prefix stands before the one that it begins with or ends in.
 ENCODERS = ("model.vision_tower.vision_model.", "vision_tower.vision_model.", "model.vision_tower.", "vision_tower.")
 PROJECTORS = ("model.multi_modal_projector.", "multi_modal_projector.")
+RELEASED = ("vision_tower.vision_model.", "multi_modal_projector.")  # beside text names behind `language_model.model.`
 
 # Below an encoder's prefix: what some files hold and no Gemma uses.
 COUNT = "embeddings.position_ids"

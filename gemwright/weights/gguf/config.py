@@ -18,7 +18,7 @@ from gemwright.arch.spec import Attention, Layer, Model, check
 from gemwright.errors import UserError
 from gemwright.weights.fields import Fields, shorten
 from gemwright.weights.gguf.header import SCALARS, Array, Header
-from gemwright.weights.gguf.names import ARCHITECTURES, TABLE
+from gemwright.weights.gguf.names import ARCHITECTURES, CLIP, TABLE
 from gemwright.weights.gguf.source import GgufSource
 from gemwright.weights.hf_config import MAX_DEPTH, published_name
 
@@ -34,6 +34,11 @@ def read_spec(source: GgufSource) -> Model:
     """
     architecture = source.metadata.get("general.architecture")
     family = next((family for family, word in ARCHITECTURES.items() if word == architecture), None)
+    if architecture == CLIP:
+        raise UserError(
+            f"{source.path} is the vision half of a model, without its text half",
+            hint="give the text model's file; this one may lie beside it",
+        )
     if family is None:
         raise UserError(
             f"{source.path} holds a model of the architecture {shorten(architecture)}",

@@ -59,3 +59,51 @@ class BlockNames(Names):
 def names_of(family: str) -> BlockNames:
     """The names of a family in GGUF files; `KeyError` if it has none."""
     return BlockNames(prefix="", outside=_OUTSIDE, inside=_INSIDE[family])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files of a vision half ("mmproj"), whose layers are called `v.blk.0`, … and stand in the tower below `encoder.`
+
+CLIP = "clip"  # the word for them in `general.architecture`
+_PARTS = ("weight", "bias")
+_EYES_OUTSIDE = (
+    *((f"v.patch_embd.{part}", f"encoder.patches.{part}") for part in _PARTS),
+    ("v.position_embd.weight", "encoder.positions"),
+    *((f"v.post_ln.{part}", f"encoder.final_norm.{part}") for part in _PARTS),
+    ("mm.soft_emb_norm.weight", "projector.norm.weight"),
+    ("mm.input_projection.weight", "projector.weight"),
+)
+_EYES_INSIDE = (
+    ("ln1", "mixer_norm"),
+    ("attn_q", "mixer.query"),
+    ("attn_k", "mixer.key"),
+    ("attn_v", "mixer.value"),
+    ("attn_out", "mixer.out"),
+    ("ln2", "mlp_norm"),
+)
+
+
+class EyesNames(Names):
+    """The table of a vision half."""
+
+    def ours(self, name: str) -> str | None:
+        """A file's name → the tower's, None when the table does not hold it."""
+        if not name.startswith("v.blk."):
+            return None if name.startswith("layers.") else super().ours(name)
+        found = super().ours("layers." + name.removeprefix("v.blk."))
+        return None if found is None else "encoder." + found
+
+    def theirs(self, name: str) -> str:
+        """The tower's name → the file's; `KeyError` when the table does not hold it."""
+        found = super().theirs(name.removeprefix("encoder.") if name.startswith("encoder.layers.") else name)
+        return "v.blk." + found.removeprefix("layers.") if found.startswith("layers.") else found
+
+
+def eyes_names(crossed: bool) -> EyesNames:
+    """The names of a vision half. `crossed`: `ffn_up` and `ffn_down` have each other's place, as llama.cpp's first
+    converters wrote them; its reader takes a file for crossed if the rows of `ffn_down` are as long as the tower is
+    wide."""
+    words = ("ffn_down", "ffn_up") if crossed else ("ffn_up", "ffn_down")
+    pairs = (*_EYES_INSIDE, *zip(words, ("mlp.up", "mlp.down"), strict=True))
+    inside = tuple((f"{theirs}.{part}", f"{ours}.{part}") for theirs, ours in pairs for part in _PARTS)
+    return EyesNames(prefix="", outside=_EYES_OUTSIDE, inside=inside)

@@ -23,6 +23,7 @@ from gemwright.weights.gguf.header import MAGIC, Entry, Header
 from gemwright.weights.gguf.names import is_norm
 
 _PART = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf")
+_VISION = "mmproj"  # what the names of vision halves have in them
 _PLAIN: dict[str, torch.dtype] = {F32.name: torch.float32, F16.name: torch.float16, BF16.name: torch.bfloat16}
 
 
@@ -44,9 +45,17 @@ def _has_magic(path: Path) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The GGUF files of a folder that hold text models; projectors of pictures lie beside them under this name."""
+    """The GGUF files of a folder that hold text models; vision halves lie beside them under this name."""
+    return [path for path in list_folder(folder) if path.suffix == ".gguf" and _VISION not in path.name.lower()]
+
+
+def projectors(path: Path) -> list[Path]:
+    """The files of vision halves in a folder, or beside a file."""
+    folder = path if path.is_dir() else path.parent
     return [
-        path for path in list_folder(folder) if path.suffix == ".gguf" and not path.name.lower().startswith("mmproj")
+        file
+        for file in list_folder(folder)
+        if file.suffix == ".gguf" and _VISION in file.name.lower() and file.is_file()
     ]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -12,11 +14,15 @@ import torch
 import transformers
 
 from gemwright.arch.presets import preset
+from gemwright.arch.spec import Tower as Encoder
+from gemwright.arch.spec import Vision
 from gemwright.errors import UserError
-from gemwright.loading import load_model
+from gemwright.loading import load_model, load_tower
 from gemwright.nn.decoder import Decoder
+from gemwright.nn.gemma import Tower
 from gemwright.nn.init import initialise
 from gemwright.weights.folder import INDEX, SINGLE
+from gemwright.weights.processor import read_processor
 from gemwright.weights.save import save
 
 FAMILIES = ("gemma1", "gemma2", "gemma3", "gemma3-vision", "recurrentgemma")
@@ -29,6 +35,9 @@ TINY = {
         **{"recurrent_width": 20, "gate_blocks": 2},
     },
 }
+
+
+SEEN = Vision(tower=Encoder(image=28, patch=7, width=24, hidden=40, heads=2, depth=2, norm_epsilon=1e-6), tokens=4)
 
 
 def fresh(name: str) -> Decoder:
@@ -243,3 +252,95 @@ def test_the_layout_of_another_model_is_a_programming_error(checkpoint, tmp_path
     layout = load_model(checkpoint("gemma2")).layout
     with pytest.raises(ValueError, match=r"another (width|layers|vocab)"):
         save(fresh("gemma-2-2b"), tmp_path / "out", layout=layout)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# With a tower
+
+
+def with_tower() -> tuple[Decoder, Tower]:
+    """A decoder and a tower that no folder has seen, awake."""
+    tower = Tower(SEEN, TINY["gemma-3-4b"]["width"])
+    with torch.no_grad():
+        for parameter in tower.parameters():
+            parameter.normal_(0.0, 0.3)
+    return fresh("gemma-3-4b"), tower
+
+
+def test_a_fresh_tower_is_written_under_the_released_names(tmp_path) -> None:
+    model, tower = with_tower()
+    out = save(model, tmp_path / "out", tower=tower)
+    names = set(safetensors.torch.load_file(out / SINGLE))
+    assert "language_model.model.embed_tokens.weight" in names
+    assert "vision_tower.vision_model.encoder.layers.1.mlp.fc2.bias" in names
+    assert "multi_modal_projector.mm_input_projection_weight" in names
+    assert len(names) == len(list(model.parameters())) + len(list(tower.parameters()))
+
+
+def test_a_fresh_tower_comes_back_and_transformers_misses_nothing(tmp_path) -> None:
+    model, tower = with_tower()
+    out = save(model, tmp_path / "out", tower=tower)
+    found = load_tower(out)
+    assert found.spec == SEEN
+    assert all(torch.equal(a, b) for a, b in zip(tower.parameters(), found.parameters(), strict=True))
+    kind: Any = transformers.Gemma3ForConditionalGeneration
+    _, told = kind.from_pretrained(out, output_loading_info=True)
+    assert not told["missing_keys"] and not told["unexpected_keys"] and not told["mismatched_keys"]
+
+
+def test_a_fresh_tower_brings_the_settings_of_its_pictures(tmp_path) -> None:
+    model, tower = with_tower()
+    out = save(model, tmp_path / "out", tower=tower, documents={"processor_config.json": {"image_seq_length": 4}})
+    found = read_processor(out)
+    assert (found.side, found.tokens) == (SEEN.tower.image, SEEN.tokens)
+    assert json.loads((out / "processor_config.json").read_text()) == {"image_seq_length": 4}  # what was given counts
+
+
+def test_a_fresh_tower_keeps_its_own_dtype_unless_one_is_asked_for(tmp_path) -> None:
+    model, tower = with_tower()
+    own = safetensors.torch.load_file(save(model, tmp_path / "own", tower=tower.bfloat16()) / SINGLE)
+    kinds = {name.split(".")[0]: value.dtype for name, value in own.items()}
+    assert kinds == {
+        "language_model": torch.float32,
+        "vision_tower": torch.bfloat16,
+        "multi_modal_projector": torch.bfloat16,
+    }
+    asked = save(model, tmp_path / "asked", tower=tower, dtype=torch.bfloat16)
+    assert {value.dtype for value in safetensors.torch.load_file(asked / SINGLE).values()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["with its tower", "without"])
+def test_an_asked_dtype_is_that_of_the_vision_half_where_its_tower_is_given(checkpoint, tmp_path, edit, given) -> None:
+    folder = checkpoint("gemma3-vision", torch.float32)
+    edit(folder / "config.json", lambda tree: tree["vision_config"].update(dtype="float32"))
+    loaded, tower = load_model(folder), load_tower(folder)
+    out = save(
+        loaded.model,
+        tmp_path / "out",
+        tower=tower if given else None,
+        layout=loaded.layout,
+        dtype=torch.bfloat16,
+    )
+    word = "bfloat16" if given else "float32"
+    assert json.loads((out / "config.json").read_text())["vision_config"]["dtype"] == word
+    held = safetensors.torch.load_file(out / SINGLE)
+    assert {value.dtype for name, value in held.items() if "vision" in name} == {getattr(torch, word)}
+    assert {value.dtype for name, value in held.items() if "language" in name} == {torch.bfloat16}
+
+
+def test_a_tower_does_not_go_into_a_text_model_s_layout(checkpoint, tmp_path) -> None:
+    loaded = load_model(checkpoint("gemma3"))
+    with pytest.raises(ValueError, match="no vision half"):
+        save(loaded.model, tmp_path / "out", layout=loaded.layout, tower=Tower(SEEN, loaded.spec.width))
+
+
+def test_another_model_s_tower_is_refused(checkpoint, tmp_path) -> None:
+    folder = checkpoint("gemma3-vision")
+    loaded = load_model(folder)
+    wide = Tower(load_tower(folder).spec, loaded.spec.width + 8)
+    with pytest.raises(ValueError, match="leads to a decoder of width 40"):
+        save(loaded.model, tmp_path / "out", layout=loaded.layout, tower=wide)
+    with pytest.raises(ValueError, match="another vision"):
+        other = replace(SEEN, tower=replace(SEEN.tower, heads=3))
+        save(loaded.model, tmp_path / "out", layout=loaded.layout, tower=Tower(other, loaded.spec.width))
+    assert not (tmp_path / "out").exists()

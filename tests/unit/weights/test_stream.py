@@ -261,3 +261,8 @@ def test_loading_holds_at_most_a_chunk_beside_the_model(tmp_path) -> None:
     assert peak[0] - before[0] <= size + slack
     assert peak[1] - before[1] <= slack
     assert loaded.model.embed.weight[-1, -1] == 1.0
+
+
+def test_a_model_that_is_no_decoder_needs_a_renaming(checkpoint) -> None:
+    with pytest.raises(ValueError, match="a Linear is filled by a renaming of its own"):
+        load_into(torch.nn.Linear(2, 2, device="meta"), checkpoint("gemma1"))

@@ -17,7 +17,8 @@ from gemwright.weights.folder import SINGLE, Folder
 from gemwright.weights.hf_config import read
 from gemwright.weights.safetensors import CODES
 from gemwright.weights.save import save
-from gemwright.weights.vision import HEAD, POSITIONS, TEXT, empty_tower, load_tower_into
+from gemwright.weights.stream import VISION
+from gemwright.weights.vision import HEAD, POSITIONS, TEXT, behind, eyes_of, load_tower_into
 
 LOOKS = {  # text, encoder and projector in the four layouts in circulation
     "hub": ("language_model.model.", "vision_tower.vision_model.", "multi_modal_projector."),
@@ -74,8 +75,9 @@ def test_every_layout_gives_the_same_tower(folder: Path, look: str) -> None:
 def test_tower_and_text_share_a_file_between_them(folder: Path, look: str) -> None:
     """What the text model leaves is what the tower reads, and the other way round."""
     put(folder, respell(tensors_of(folder), look))
-    source, spec = Folder(folder), read(folder)[0]
-    paired = load_tower_into(empty_tower(spec, source), source)
+    source = Folder(folder)
+    eyes = eyes_of(read(folder)[0], source)
+    paired = load_tower_into(eyes.empty(), eyes)
     text = load_model(folder)
     (left,) = text.left.values()
     assert set(left) == {theirs for _, theirs in paired.pairs}
@@ -97,19 +99,24 @@ def test_what_gemma_does_not_use_is_left_by_reason(folder: Path) -> None:
         "vision_tower.head.layernorm.weight": torch.zeros(24),
     }
     put(folder, tensors_of(folder) | extra)
-    source = Folder(folder)
-    left = load_tower_into(empty_tower(read(folder)[0], source), source).left
+    eyes = eyes_of(read(folder)[0], Folder(folder))
+    left = load_tower_into(eyes.empty(), eyes).left
     assert left[POSITIONS] == ("vision_tower.embeddings.position_ids",)
     assert left[HEAD] == ("vision_tower.head.layernorm.weight", "vision_tower.head.probe")
     assert len(left[TEXT]) > 20 and left.keys() == {POSITIONS, HEAD, TEXT}
 
 
+def test_what_stays_behind_a_tower_that_goes_along_is_told(folder: Path) -> None:
+    put(folder, tensors_of(folder) | {"vision_tower.embeddings.position_ids": torch.arange(16)[None]})
+    left = load_model(folder).left
+    assert behind(left, eyes_of(read(folder)[0], Folder(folder))) == {VISION: ("vision_tower.embeddings.position_ids",)}
+
+
 def test_a_tower_is_read_a_few_rows_at_a_time(folder: Path) -> None:
-    source = Folder(folder)
-    spec = read(folder)[0]
-    whole, pieces = empty_tower(spec, source), empty_tower(spec, source)
-    load_tower_into(whole, source)
-    load_tower_into(pieces, source, chunk=100)
+    eyes = eyes_of(read(folder)[0], Folder(folder))
+    whole, pieces = eyes.empty(), eyes.empty()
+    load_tower_into(whole, eyes)
+    load_tower_into(pieces, eyes, chunk=100)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), pieces.parameters(), strict=True))
 
 
@@ -133,6 +140,12 @@ def test_float16_becomes_float32_and_says_so(checkpoint) -> None:
     assert len(notes) == 1 and "float16" in notes[0]
     with pytest.raises(UserError, match="float16"):
         load_tower(folder, dtype="float16")
+
+
+def test_digits_that_are_lost_on_the_way_are_told(folder: Path) -> None:
+    notes: list[str] = []
+    load_tower(folder, dtype="bfloat16", notes=notes)
+    assert len(notes) == 1 and "stored as float32 and were rounded to bfloat16" in notes[0]
 
 
 def test_a_loaded_tower_sees(folder: Path) -> None:

@@ -119,7 +119,7 @@ def test_recurrentgemma_has_no_gguf() -> None:
         write_spec(preset("recurrentgemma-2b"))
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gemma3n", "clip"])
+@pytest.mark.parametrize("architecture", ["llama", "gemma3n", "gemma4"])
 def test_another_architecture_is_named(build: Callable[..., Path], architecture: str) -> None:
     path = build({}, {"token_embd.weight": numpy.zeros((2, 2), numpy.float32)}, architecture)
     with pytest.raises(UserError, match=f'"{architecture}"'):

@@ -18,7 +18,7 @@ from gemwright.errors import UserError
 from gemwright.loading import Opened, load_model, open_checkpoint
 from gemwright.planner.fit import plan
 from gemwright.text.sentencepiece_file import BYTE, CONTROL, NORMAL, UNKNOWN, Piece
-from gemwright.weights.gguf import write
+from gemwright.weights.gguf import emit
 from gemwright.weights.gguf.names import names_of
 from gemwright.weights.gguf.source import GgufSource
 from gemwright.weights.gguf.tokenizer import Vocabulary
@@ -130,7 +130,7 @@ def test_blocks_of_rows_do_not_show(
 ) -> None:
     source = opened()
     written(source, tmp_path / "whole.gguf")
-    monkeypatch.setattr(write, "CHUNK", 3 * 64 * 4)
+    monkeypatch.setattr(emit, "CHUNK", 3 * 64 * 4)
     written(source, tmp_path / "parts.gguf")
     assert (tmp_path / "whole.gguf").read_bytes() == (tmp_path / "parts.gguf").read_bytes()
 
