@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from gemwright.data.pictures import Shown
 from gemwright.ops.span import Span, Tensors, Tokens
 
 
@@ -22,13 +23,17 @@ class Row:
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """`ids`, `targets`: int64 `[N]`; `weight`: float32 `[N]`, 0 where nothing is learnt; `span`: which tokens
-    make a document; `rows`: which make a packed row, in order."""
+    make a document, and which a picture; `rows`: which make a packed row, in order. `pictures`: those of the span's
+    images, in their order; `soft` `[M, D]`: what an encoder made of them all, with its graph where it is trained (None:
+    nobody has looked yet, or there are none)."""
 
     ids: Tensor
     targets: Tensor
     weight: Tensor
     span: Span
     rows: tuple[Row, ...]
+    pictures: tuple[Shown, ...] = ()
+    soft: Tensor | None = None
 
     @property
     def tokens(self) -> int:
@@ -49,10 +54,11 @@ class Batch:
             ),
             starts=old.starts.to(device),
         )
-        return Batch(
+        return replace(
+            self,
             ids=self.ids.to(device),
             targets=self.targets.to(device),
             weight=self.weight.to(device),
             span=Span(plan=self.span.plan, tensors=moved),
-            rows=self.rows,
+            soft=None if self.soft is None else self.soft.to(device),
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
+from gemwright.data.pictures import Looker
 from gemwright.data.records import Malformed, json_lines, parquet_rows, unreadable
 from gemwright.data.report import Report
 from gemwright.errors import UserError
@@ -38,7 +39,8 @@ class Document:
 @dataclass(frozen=True, kw_only=True)
 class Conversation:
     """Messages whose roles alternate as they should. `name` says where they came from; conversations that share
-    `key`, which is all that is said to the model, are never parted by a split, whatever it answers."""
+    `key`, which is all that is said and shown to the model, are never parted by a split, whatever it answers.
+    The messages' images are of the kind `Shown`."""
 
     name: str
     key: str
@@ -49,6 +51,11 @@ class Conversation:
         """All that is said, a line break between messages."""
         return "\n".join(message.text for message in self.messages)
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The fingerprints of all that is shown, in order."""
+        return tuple(one.sha256 for message in self.messages for one in message.images)
+
 
 def read(
     sources: Sequence[str | Path], *, field: str = "text", bad: Bad = "stop", report: Report | None = None
@@ -58,9 +65,11 @@ def read(
     A source is a plain text file, a `.jsonl` file (an object per line), a `.parquet` file, a folder (such files at any
     depth, sorted by path, hidden ones left out), or the word `python`, the text that the running Python carries. A
     record with `messages`, a list of objects with `role` and `content` (or `text`), is a conversation; another one's
-    text stands under `field`.
+    text stands under `field`. What a user's message shows stands under its `images` or among the parts of its
+    `content` (see `Looker.content`); paths are relative to the file.
 
-    What is empty is dropped. What is malformed (no JSON, no text, not UTF-8, roles that do not alternate) raises
+    What is empty is dropped. What is malformed (no JSON, no text, not UTF-8, roles that do not alternate, a picture
+    that is missing or cannot be read) raises
     `UserError` with file and line, or, where `bad` is "skip", is dropped; of a damaged Parquet file that is all from
     the damage on, of a plain file that is not UTF-8 the file. `report` counts what is kept and what is dropped. A file
     that is not there or cannot be read raises `UserError` in any case.
@@ -105,6 +114,9 @@ class Digest:
         else:
             # No text is 2^64 - 1 bytes long: what follows the mark cannot be read as documents.
             self._whole.update(b"\xff" * 8 + len(document.messages).to_bytes(8, "big"))
+            if document.keys:  # nor is a second mark the length of a name
+                shown = json.dumps(_shown(document.messages)).encode()
+                self._whole.update(b"\xff" * 8 + len(shown).to_bytes(8, "big") + shown)
             said = [part for message in document.messages for part in (message.role, message.text)]
             texts = [document.name, *said]
         for text in texts:
@@ -140,7 +152,7 @@ class _Reader:
             raise UserError(f"{where}: {error.message}", hint=error.hint) from error
 
     def _records(self, path: Path, name: str, kind: str) -> Iterator[Document | Conversation]:
-        table = kind in PARQUET
+        table, looker = kind in PARQUET, Looker(path.parent)
         rows = parquet_rows(path, (self._field, MESSAGES)) if table else json_lines(path)
         for number, row in rows:
             called = f"{name}#{number}" if number else name
@@ -148,7 +160,7 @@ class _Reader:
             try:
                 if isinstance(row, Malformed):
                     raise row
-                entry = _entry(row, called, self._field)
+                entry = _entry(row, called, self._field, looker)
             except Malformed as error:
                 self._malformed(called, where, error)
                 continue
@@ -225,38 +237,44 @@ def _check_text(path: Path) -> None:
             pass
 
 
-def _entry(record: Any, name: str, field: str) -> Document | Conversation | None:
+def _entry(record: Any, name: str, field: str, looker: Looker) -> Document | Conversation | None:
     """A record as what it holds, None where that is nothing. Raises `Malformed`."""
     if not isinstance(record, dict):
         raise Malformed("broken", "no text in what is no object", f'write {{"{field}": "…"}}')
     if field != MESSAGES and record.get(MESSAGES) is not None:
-        return _conversation(record[MESSAGES], name)
+        return _conversation(record[MESSAGES], name, looker)
     text = record.get(field)
     if not isinstance(text, str):
         raise Malformed("no text", f"no text under {field!r}", f"it has {', '.join(map(repr, record)) or 'no field'}")
     return Document(name=name, key=text, text=text) if text.strip() else None
 
 
-def _conversation(said: Any, name: str) -> Conversation | None:
+def _conversation(said: Any, name: str, looker: Looker) -> Conversation | None:
     if not isinstance(said, list):
         raise Malformed("broken", f"{MESSAGES!r} is no list", 'write [{"role": "user", "content": "…"}, …]')
-    messages = tuple(_message(index, one) for index, one in enumerate(said))
+    messages = tuple(_message(index, one, looker) for index, one in enumerate(said))
     if not any(message.text.strip() for message in messages):
         return None
     try:
         roles = check_messages(messages)
     except UserError as error:
         raise Malformed("roles", error.message, error.hint) from error
-    asked = [message.text for message, role in zip(messages, roles, strict=True) if role is not Role.MODEL]
+    asked: list[Any] = [message.text for message, role in zip(messages, roles, strict=True) if role is not Role.MODEL]
+    if any(message.images for message in messages):
+        asked.append(_shown(messages))
     return Conversation(name=name, key=json.dumps(asked), messages=messages)
 
 
-def _message(index: int, one: Any) -> Message:
+def _shown(messages: Sequence[Message]) -> list[list[str]]:
+    """The fingerprints of what each message shows."""
+    return [[one.sha256 for one in message.images] for message in messages]
+
+
+def _message(index: int, one: Any, looker: Looker) -> Message:
     if not isinstance(one, dict):
         raise Malformed("broken", f"message {index} is no object", 'write {"role": "user", "content": "…"}')
-    role, text = one.get("role"), one.get("content", one.get("text"))
+    role = one.get("role")
     if not isinstance(role, str):
         raise Malformed("roles", f"message {index} has no role", f"use one of {', '.join(ROLES)}")
-    if not isinstance(text, str):
-        raise Malformed("no text", f"message {index} has no text under 'content'", "every message is a plain text")
-    return Message(role, text)
+    text, images = looker.content(index, one)
+    return Message(role, text, images)

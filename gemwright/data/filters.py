@@ -18,7 +18,6 @@ from gemwright.data.documents import Conversation, Document, size
 from gemwright.data.duplicates import Exact, Near
 from gemwright.data.report import EXAMPLES, Report
 from gemwright.data.shingles import word_hashes
-from gemwright.text.turns import Message
 
 Entry = Document | Conversation
 Policy = Literal["drop", "mask", "keep"]  # what becomes of a text that holds personal data
@@ -59,8 +58,8 @@ class Filters:
     """One run of the filters over a stream of texts. Memory holds hashes and names, never the texts.
 
     `policy`: what becomes of personal data. `near`: the Jaccard similarity from which texts are near duplicates, 0 to
-    leave them be. `seed` decides the signatures by which near duplicates are found. `report` counts what is kept and
-    what is dropped, `tally` the personal data.
+    leave them be (a conversation with pictures is none: few words say what it is about). `seed` decides the signatures
+    by which near duplicates are found. `report` counts what is kept and what is dropped, `tally` the personal data.
 
     Raises `UserError` where near duplicates are asked for and datasketch is not installed.
     """
@@ -95,17 +94,19 @@ class Filters:
             if self._policy == "drop":
                 return Dropped(name=entry.name, reason=PERSONAL, like=", ".join(sorted(set(kinds))))
         stays = cleaned if self._policy == "mask" else entry
+        keys = () if isinstance(stays, Document) else stays.keys
         text = text_of(stays)
-        if (like := self._exact.of(text)) is not None:
+        same = "\n".join([text, *keys])  # the same words about another picture are another text
+        if (like := self._exact.of(same)) is not None:
             return Dropped(name=entry.name, reason=EXACT, like=like)
         hashes = word_hashes(text)
         if self._evaluations is not None:
             whole = hashes if stays is entry else word_hashes(text_of(entry))
             if (like := self._evaluations.met(whole)) is not None:
                 return Dropped(name=entry.name, reason=CONTAMINATED, like=like)
-        if self._near is not None and (like := self._near.of(entry.name, hashes)) is not None:
+        if self._near is not None and not keys and (like := self._near.of(entry.name, hashes)) is not None:
             return Dropped(name=entry.name, reason=NEAR, like=like)
-        self._exact.add(entry.name, text)
+        self._exact.add(entry.name, same)
         return stays
 
 
@@ -124,5 +125,5 @@ def _cleaned(entry: Entry) -> tuple[Entry, list[str]]:
     texts = [personal.masked(text, part) for text, part in zip(texts, found, strict=True)]
     if isinstance(entry, Document):
         return replace(entry, text=texts[0]), kinds
-    messages = tuple(Message(said.role, text) for said, text in zip(entry.messages, texts, strict=True))
+    messages = tuple(replace(said, text=text) for said, text in zip(entry.messages, texts, strict=True))
     return replace(entry, messages=messages), kinds

@@ -10,14 +10,22 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gemwright.data.documents import MESSAGES, Conversation, Document
+from gemwright.data.pictures import IMAGES, written
 from gemwright.errors import UserError
+from gemwright.text.turns import Message
 
 
 def record(entry: Document | Conversation) -> dict[str, Any]:
-    """The entry as `documents.read` reads it again: `{"text": …}` or `{"messages": [{"role": …, "content": …}, …]}`."""
+    """The entry as `documents.read` reads it again: `{"text": …}` or `{"messages": [{"role": …, "content": …}, …]}`,
+    with the `images` of each message that shows some."""
     if isinstance(entry, Document):
         return {"text": entry.text}
-    return {MESSAGES: [{"role": message.role, "content": message.text} for message in entry.messages]}
+    return {MESSAGES: [_turn(message) for message in entry.messages]}
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    turn: dict[str, Any] = {"role": message.role, "content": message.text}
+    return turn | ({IMAGES: written(message.images)} if message.images else {})
 
 
 def line(value: Any) -> bytes:

@@ -3,9 +3,10 @@
 A document is predicted token by token, its end piece included: the inputs are the begin piece and all tokens but the
 last. One that is longer than a row is split into pieces; each piece is a document of its own in the `Span` (positions
 restart, nothing is seen across the cut) and begins with the begin piece, as every prompt does later. A piece in which
-nothing is learnt (of a long question, say) is left out, since nothing that is learnt sees it. Pieces are never cut to
-fill a row: each goes to the open row that it fills best (after Ding et al., "Fewer truncations improve language
-modeling", 2024). Where rows must all be equally long, the rest of a row is filler: a document of weight 0.
+nothing is learnt (of a long question, say) is left out, since nothing that is learnt sees it. A picture is never split:
+a piece ends before it. Pieces are never cut to fill a row: each goes to the open row that it fills best (after Ding et
+al., "Fewer truncations improve language modeling", 2024). Where rows must all be equally long, the rest of a row is
+filler: a document of weight 0.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any, Protocol
 
 import numpy
 import torch
 
 from gemwright.data.batch import Batch, Row
+from gemwright.data.cut import cut
+from gemwright.data.pictures import Shown
 from gemwright.data.tokens import TokenFile
-from gemwright.ops.span import span
+from gemwright.ops.span import Image, span
 
 OPEN_ROWS = 64  # rows that wait for a piece that fits, at a time
 
@@ -81,23 +84,33 @@ class Rows(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Packed:
     """One row: `ids`, `targets` int64 and `weight` float32, `[N]`; `lengths` of its pieces, filler the last of them;
-    `tokens`: N without filler."""
+    `tokens`: N without filler; `images`: where pictures stand, by the number of the piece in the row, and `pictures`,
+    which they are."""
 
     ids: numpy.ndarray
     targets: numpy.ndarray
     weight: numpy.ndarray
     lengths: tuple[int, ...]
     tokens: int
+    images: tuple[Image, ...]
+    pictures: tuple[Shown, ...]
 
 
 def join(rows: Sequence[Packed], first: int) -> Batch:
     """Rows as one batch; `first` is the serial number of the first."""
+    before = accumulate((len(row.lengths) for row in rows), initial=0)  # pieces
+    images = [
+        image._replace(document=image.document + pieces)
+        for row, pieces in zip(rows, before, strict=False)
+        for image in row.images
+    ]
     return Batch(
         ids=torch.from_numpy(numpy.concatenate([row.ids for row in rows])),
         targets=torch.from_numpy(numpy.concatenate([row.targets for row in rows])),
         weight=torch.from_numpy(numpy.concatenate([row.weight for row in rows])),
-        span=span([length for row in rows for length in row.lengths]),
+        span=span([length for row in rows for length in row.lengths], images=images),
         rows=tuple(Row(serial=serial, tokens=len(row.ids)) for serial, row in enumerate(rows, start=first)),
+        pictures=tuple(shown for row in rows for shown in row.pictures),
     )
 
 
@@ -120,7 +133,7 @@ class Packer:
         if row < 2:
             raise ValueError(f"a row of {row} tokens teaches nothing")
         self._file, self._row, self._seed, self._filler = tokens, row, seed, filler
-        self._pieces = _cut(tokens, row)
+        self._pieces = cut(tokens, row)
         lengths = numpy.diff(tokens.starts)
         self.split = int((lengths > row).sum())
         self.source = f"{tokens.fingerprint()}/row={row}/seed={seed}/filler={int(filler)}"
@@ -193,7 +206,9 @@ class Packer:
         ids: list[numpy.ndarray] = []
         targets: list[numpy.ndarray] = []
         weight: list[numpy.ndarray] = []
-        for start, length in self._pieces[row].tolist():
+        images: list[tuple[Image, Shown]] = []
+        for number, (start, length) in enumerate(self._pieces[row].tolist()):
+            images += self._seen(number, start, length)
             target = self._file.ids[start : start + length].astype(numpy.int64)
             ids += [bos, target[:-1]]
             targets.append(target)
@@ -214,21 +229,20 @@ class Packer:
             weight=numpy.concatenate(weight),
             lengths=tuple(lengths),
             tokens=tokens,
+            images=tuple(image for image, _ in images),
+            pictures=tuple(shown for _, shown in images),
         )
 
-
-def _cut(tokens: TokenFile, row: int) -> numpy.ndarray:
-    """Pieces int64 `[pieces, 2]`: first target and number of targets; a document is cut after every `row` of them."""
-    starts = tokens.starts
-    lengths = numpy.diff(starts)
-    counts = -(-lengths // row)  # ceil
-    document = numpy.repeat(numpy.arange(len(lengths)), counts)
-    within = numpy.arange(int(counts.sum())) - numpy.repeat(numpy.cumsum(counts) - counts, counts)
-    first = within * row
-    pieces = numpy.stack([starts[:-1][document] + first, numpy.minimum(lengths[document] - first, row)], axis=1)
-    if tokens.loss is None:
-        return pieces
-    return pieces[numpy.maximum.reduceat(tokens.loss, pieces[:, 0]) > 0]
+    def _seen(self, piece: int, start: int, length: int) -> list[tuple[Image, Shown]]:
+        """The pictures among some tokens, which are the row's piece of that number; the begin piece comes first."""
+        places, count = self._file.places, self._file.meta.picture_tokens
+        if not len(places):
+            return []
+        low, high = numpy.searchsorted(places[:, 0], (start, start + length))
+        return [
+            (Image(piece, place - start + 1, count), self._file.shown[number])
+            for place, number in places[low:high].tolist()
+        ]
 
 
 def _fill(order: Sequence[int], lengths: Sequence[int], row: int) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -25,7 +26,8 @@ class Item:
     `key` decides the side of the split: two items with one prompt always share it, and it leaves out what does not
     make a question another question (the wording; the order of two numbers to add). `parts` are the keys of questions
     that the ideal answers on its way, which must lie on the same side. The key `KNOWN` marks what every training sees
-    anyway: it is never tested on. `check` is what the judge needs, in JSON values.
+    anyway: it is never tested on. `check` is what the judge needs, in JSON values; under "scene" it holds what the
+    picture shows that the last message asks about, where there is one (`pictures.draw` draws it).
     """
 
     skill: str
@@ -41,12 +43,20 @@ class Item:
         return (*self.messages, Message("model", self.ideal))
 
     def prompt(self) -> str:
-        """All messages, each normalised, a line each: equal for items that differ in case or punctuation only."""
-        return "\n".join(normalise(message.text) for message in self.messages)
+        """All messages, each normalised, a line each, and what the picture shows, if there is one: equal for items that
+        differ in case or punctuation only."""
+        said = [normalise(message.text) for message in self.messages]
+        return "\n".join(said if self.scene is None else [*said, json.dumps(self.scene, sort_keys=True)])
+
+    @property
+    def scene(self) -> Mapping[str, Any] | None:
+        """The record of the scene that the item asks about; None for an item without a picture."""
+        return self.check.get("scene")
 
     def to_json(self) -> dict[str, JSON]:
         """A record of a JSON Lines file. Its `messages` are the whole conversation, the ideal last, as
-        {"role": "user" or "assistant", "content": text}, so that the record is a line of chat data too."""
+        {"role": "user" or "assistant", "content": text}, so that the record is a line of chat data too. Of an item with
+        a picture only the scene is there: `write.record` adds the picture itself."""
         turns: list[JSON] = [
             {"role": _FILE_ROLES[message.role], "content": message.text} for message in self.conversation()
         ]

@@ -1,4 +1,7 @@
-"""The skills there are, in the order in which they are listed, and the judge of any item."""
+"""The skills there are, in the order in which they are listed, and the judge of any item.
+
+`SKILLS` can be asked of any model that reads; `SEEN` are questions about pictures, for models that see.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from gemwright.tasks import (
     word_problems,
 )
 from gemwright.tasks.item import Draw, Item, Verdict
+from gemwright.tasks.pictures import questions as pictures
 
 
 class Skill(Protocol):
@@ -40,14 +44,21 @@ SKILLS: tuple[Skill, ...] = (
     dialogue,
     refusals,
 )
+SEEN: tuple[Skill, ...] = (pictures,)
+EVERY: tuple[Skill, ...] = SKILLS + SEEN
 
 
 def named(name: str) -> Skill:
     """The skill of that name. Raises `ValueError`, which lists them all, where there is none."""
-    for skill in SKILLS:
+    for skill in EVERY:
         if name == skill.SKILL:
             return skill
-    raise ValueError(f"there is no skill {name!r}, only {', '.join(skill.SKILL for skill in SKILLS)}")
+    raise ValueError(f"there is no skill {name!r}, only {', '.join(skill.SKILL for skill in EVERY)}")
+
+
+def sees(name: str) -> bool:
+    """Are the items of that skill or task ("pictures/count") about pictures, which not every model sees?"""
+    return named(name.partition("/")[0]) in SEEN
 
 
 def tasks(which: str) -> tuple[Draw, ...]:

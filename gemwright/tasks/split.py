@@ -44,7 +44,8 @@ def draw(task: Draw, side: Side, random: random.Random, share: float = SHARE) ->
 def items(which: str, side: Side, *, seed: int = 0, count: int | None = None, share: float = SHARE) -> Iterator[Item]:
     """The first `count` items (all, without end, by default) of a stream that skill, side, seed and share determine.
 
-    `which` is a skill ("arithmetic"), a task of one ("arithmetic/add3") or "all", the skills in turn. A longer stream
+    `which` is a skill ("arithmetic"), a task of one ("arithmetic/add3") or "all", the skills in turn, for models that
+    read and do not see: without the questions about pictures. A longer stream
     begins with the shorter one. The tasks of a skill are equally likely. On the test side no prompt comes twice.
 
     Raises:

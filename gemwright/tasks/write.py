@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gemwright.errors import UserError
-from gemwright.tasks.item import Item
-from gemwright.tasks.skills import SKILLS
+from gemwright.tasks.item import JSON, Item
+from gemwright.tasks.pictures.draw import png
+from gemwright.tasks.skills import EVERY
 from gemwright.tasks.split import SHARE, Audit, Side, mixed
 
-EVENLY: Mapping[str, float] = {skill.SKILL: 1.0 for skill in SKILLS}
+EVENLY: Mapping[str, float] = {skill.SKILL: 1.0 for skill in EVERY}
 
 
 def write(
@@ -30,7 +32,7 @@ def write(
     """Writes `train.jsonl`, `test.jsonl` and `audit.json` into `folder` and returns the audit.
 
     `train` and `test` count items, `mix` weighs skills ("arithmetic") and tasks ("arithmetic/add3"). A line is an
-    item's record (`Item.to_json`), and chat data at once. The same arguments give the same bytes. Items are written
+    item's record (`record`), and chat data at once. The same arguments give the same bytes. Items are written
     as they are drawn; a file appears under its name when it is whole, the audit last.
 
     Raises:
@@ -54,6 +56,17 @@ def write(
         raise UserError(f"cannot write {target}: {error.strerror}", hint="choose another folder") from error
     assert not any(audit.overlaps.values()), "an item's key does not decide its prompt"
     return report
+
+
+def record(item: Item) -> dict[str, JSON]:
+    """The item's record (`Item.to_json`) as chat data that is whole: the message that asks about a picture has it under
+    `images`, as a `data:` URL of a PNG."""
+    found = item.to_json()
+    if item.scene is not None:
+        turns = found["messages"]
+        assert isinstance(turns, list) and isinstance(turns[-2], dict)
+        turns[-2]["images"] = [f"data:image/png;base64,{base64.b64encode(png(item)).decode()}"]
+    return found
 
 
 def read(path: str | os.PathLike[str]) -> Iterator[Item]:
@@ -81,7 +94,7 @@ def _lines(path: Path, drawn: Iterator[Item]) -> str:
     digest = hashlib.sha256()
     with _whole(path) as file:
         for item in drawn:
-            line = json.dumps(item.to_json(), ensure_ascii=False).encode() + b"\n"
+            line = json.dumps(record(item), ensure_ascii=False).encode() + b"\n"
             digest.update(line)
             file.write(line)
     return digest.hexdigest()

@@ -29,16 +29,18 @@ def documents(data: Data, side: str) -> Iterator[Document | Conversation]:
 
 
 def prepare(
-    data: Data, tokenizer: Encoder, folder: Path, *, resume: bool
+    data: Data, tokenizer: Encoder, folder: Path, *, resume: bool, picture_tokens: int | None = None
 ) -> tuple[tuple[TokenFile, ...], TokenFile | None]:
     """The tokens to train on and the held-out ones (None where nothing is held out), under `folder`.
 
     There is one file to train on, or one for each source where sources have shares of their own (`data.weights`,
     `data.epochs`). What was kept and dropped stands in `report.json`; `notes` reads it. With `resume`, tokens that are
     there already are used as they are, so that a text that has changed since cannot change a run that has begun.
-    Raises `UserError` where they belong to another tokenizer or request, and as `read` does.
+    `picture_tokens`: the soft tokens of a picture (None: a picture is a mistake). Raises `UserError` where they belong
+    to another tokenizer or request, and as `read` does.
     """
-    request = {"data": asdict(data) | {"row": None}, "tokenizer": tokenizer.fingerprint()}
+    request: dict[str, Any] = {"data": asdict(data) | {"row": None}, "tokenizer": tokenizer.fingerprint()}
+    request |= {} if picture_tokens is None else {"picture_tokens": picture_tokens}
     request = json.loads(json.dumps(request))
     written = folder / "request.json"
     if resume and written.exists():
@@ -48,7 +50,9 @@ def prepare(
     groups = dict(zip(_names(data), [(one,) for one in data.sources] if _parted(data) else [data.sources], strict=True))
     with ExitStack() as stack:
         sides = [*groups, _HELD_OUT] if data.held_out else [*groups]
-        writers = {side: stack.enter_context(Writer(tokenizer, folder / side)) for side in sides}
+        writers = {
+            side: stack.enter_context(Writer(tokenizer, folder / side, picture_tokens=picture_tokens)) for side in sides
+        }
         reading = Report()
         for side, sources in groups.items():
             for document in read(sources, field=data.field, bad=data.bad, report=reading):

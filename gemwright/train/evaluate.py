@@ -11,6 +11,7 @@ from gemwright.data.pack import Packer
 from gemwright.data.tokens import TokenFile
 from gemwright.nn.decoder import Decoder
 from gemwright.train.next_token import next_token
+from gemwright.train.sight import Sight, see
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +26,21 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: Decoder, tokens: TokenFile, *, row: int, batch: int, device: torch.device | str = "cpu"
+    model: Decoder,
+    tokens: TokenFile,
+    *,
+    row: int,
+    batch: int,
+    device: torch.device | str = "cpu",
+    sight: Sight | None = None,
 ) -> Evaluation:
-    """Each document of `tokens` once, in rows of at most `row` tokens, `batch` tokens at a time (at least one row)."""
+    """Each document of `tokens` once, in rows of at most `row` tokens, `batch` tokens at a time (at least one row);
+    pictures are looked at through `sight`."""
     was_training = model.training
     model.eval()
     total = count = 0.0
     for part in Packer(tokens, row=row, seed=0).once(max(batch // row, 1)):
-        loss = next_token(model, part.to(device))
+        loss = next_token(model, see(sight, part.to(device)))
         total += float(loss.total)
         count += loss.count
     model.train(was_training)

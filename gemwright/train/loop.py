@@ -57,11 +57,15 @@ def train(
             f"the tokenizer has {tokenizer.vocab_size} pieces, the model's table {run.model.vocab} rows",
             hint="use the tokenizer that the model is made for",
         )
-    tokens, held_out = prepare(run.data, tokenizer, run.out / "tokens", resume=resume)
+    tokens, held_out = prepare(
+        run.data, tokenizer, run.out / "tokens", resume=resume, picture_tokens=run.picture_tokens
+    )
     found, notes = state.latest(checkpoints) if resume else (None, [])
     if found is None:
         notes += dropped(run.out / "tokens")
     trainer = Trainer(run, tokens, objective or next_token, device, fresh=found is None)
+    if trainer.sight is not None and held_out is not None:
+        trainer.sight.check([held_out])
     if objective is None and run.distill is not None:
         trainer.objective = taught(run, tokenizer, trainer.packer.source, device)
     if found is not None:
@@ -108,6 +112,7 @@ class _Loop:
             held_out=self._evaluation,
             finished=finished,
             seconds=time.monotonic() - self._began,
+            tower=None if self._trainer.sight is None else self._trainer.sight.tower,
         )
 
     def _steps(self, stop: Callable[[int], bool]) -> bool:
@@ -159,6 +164,7 @@ class _Loop:
                 row=self._run.data.row,
                 batch=self._run.step.micro,
                 device=self._trainer.device,
+                sight=self._trainer.sight,
             )
         self._evaluated = self._trainer.step
         self._journal.write("evaluation", step=self._trainer.step, **asdict(self._evaluation))

@@ -9,7 +9,12 @@ from gemwright.train.objective import Sum
 
 def next_token(model: Decoder, batch: Batch) -> Sum:
     """The sum over tokens of `weight * -log p(target)`; the head works inside the model's forward, in chunks."""
+    if batch.pictures and batch.soft is None:
+        raise ValueError("nobody has looked at the pictures of this batch")
     total = model(
-        batch.ids, batch.span, use=lambda hidden, head: head.cross_entropy(hidden, batch.targets, batch.weight)
+        batch.ids,
+        batch.span,
+        use=lambda hidden, head: head.cross_entropy(hidden, batch.targets, batch.weight),
+        soft=batch.soft,
     )
     return Sum(total=total, count=batch.count)

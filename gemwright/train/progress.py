@@ -9,6 +9,7 @@ import torch
 
 from gemwright.errors import UserError
 from gemwright.nn.decoder import Decoder
+from gemwright.nn.gemma import Tower
 from gemwright.planner.measure import resident
 from gemwright.train.evaluate import Evaluation
 
@@ -37,7 +38,7 @@ class Progress:
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a run ended: `finished` after its last step, or stopped before, with a checkpoint to resume from. `model` has
-    the weights that the run chose to hand on."""
+    the weights that the run chose to hand on; so has `tower`, where a vision tower was trained along."""
 
     model: Decoder
     step: int
@@ -45,6 +46,7 @@ class Outcome:
     held_out: Evaluation | None
     finished: bool
     seconds: float
+    tower: Tower | None = None
 
 
 def memory_now(device: torch.device) -> int | None:

@@ -12,9 +12,10 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from gemwright.arch.spec import Model
 from gemwright.errors import UserError
 from gemwright.lora import Lora
-from gemwright.train import distill
+from gemwright.train import distill, pictures
 from gemwright.train.distill import Distill
 from gemwright.train.optim import Optim
+from gemwright.train.pictures import Pictures
 from gemwright.train.schedule import Schedule
 
 
@@ -66,7 +67,8 @@ class Run:
     throughout). `ema`: how much of the average of the weights is kept at each step (None: no average is made).
     `chosen`: which weights are evaluated and handed on at the end, the `last` ones or their `average`. `lora`: train an
     adapter of this form and nothing else (None: all weights). `distill`: learn from a teacher, too. `out`: the folder
-    of logs, tokens and checkpoints.
+    of logs, tokens and checkpoints. `pictures`: how those that conversations show are looked at (None: a text run, for
+    which a picture is a mistake).
     """
 
     name: str
@@ -86,6 +88,12 @@ class Run:
     distill: Distill | None
     watch: Watch
     out: Path
+    pictures: Pictures | None = None
+
+    @property
+    def picture_tokens(self) -> int | None:
+        """Soft tokens of a picture; None where the run looks at none."""
+        return None if self.pictures is None or self.model.vision is None else self.model.vision.tokens
 
     @property
     def rows(self) -> int:
@@ -96,6 +104,8 @@ class Run:
 # The recipe decides these: a layer's fields hang together, and it writes to the folders that it names.
 _FIXED = ("name", "model", "start", "tokenizer", "lora", "out")
 _SEEDS = 2**63
+# The parts that a run may lack and a setting may bring.
+_BROUGHT = {"distill": distill.REPORTED, "pictures": pictures.FROZEN}
 _WITHOUT_INFLUENCE = ("out", "tokenizer", "watch", "chosen", "step.recompute")
 
 
@@ -153,6 +163,7 @@ def check(run: Run) -> Run:
     }
     if run.distill is not None:
         distill.check(run.distill)
+    _check_pictures(run)
     wrong += [name for name, fits in within.items() if not fits]
     if wrong:
         value = _leaves(facts(run)).get(wrong[0], "set here")
@@ -172,13 +183,26 @@ def check(run: Run) -> Run:
     return run
 
 
+def _check_pictures(run: Run) -> None:
+    if run.pictures is None:
+        return
+    tuned = run.pictures.tower == "tuned"
+    other = "distill" if run.distill is not None else "lora with a tuned tower" if run.lora and tuned else None
+    vision = run.model.vision
+    if told := pictures.problem(
+        run.pictures, tokens=vision and vision.tokens, row=run.data.row, start=run.start, other=other
+    ):
+        raise UserError(f"pictures cannot be looked at so: {told}", hint="change pictures.tower, or take another model")
+
+
 def _falls_after_warmup(run: Run) -> bool:
     return run.schedule.warmup + run.schedule.falling(run.steps) <= run.steps
 
 
 def override(run: Run, settings: Sequence[str]) -> Run:
     """The run with some fields replaced: `override(run, ["optim.rate=1e-4", "steps=100"])`. Where it knows no teacher,
-    a field of `distill` begins with the Gemma 3 report's way.
+    a field of `distill` begins with the Gemma 3 report's way; where it looks at no pictures, one of `pictures` with a
+    frozen tower.
 
     Values are read by the type of their field; a list is written with commas, no value as `none`. Raises `UserError`
     for an unknown field, listing the known ones, and for a value of another type.
@@ -221,8 +245,7 @@ def _replace(value: Any, path: list[str], text: str, name: str) -> Any:
         raise UserError(f"a run has no field {name!r}", hint=f"{hint}fields: {', '.join(settable())}")
     if len(path) > 1:
         part = getattr(value, path[0])
-        # The one part that a run may lack and a setting may bring.
-        part = distill.REPORTED if part is None else part
+        part = _BROUGHT[path[0]] if part is None else part
         return replace(value, **{path[0]: _replace(part, path[1:], text, name)})
     kind = get_type_hints(type(value))[path[0]]
     try:

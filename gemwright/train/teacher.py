@@ -34,7 +34,12 @@ class Teacher:
 
     def run(self, batch: Batch, use: Callable[[Tensor, Head], T]) -> T:
         """`use(hidden, head)` of the teacher on a batch, without gradients, in the teacher's own dtype (an autocast
-        around it has no say): what a store holds and what a live run sees are the same."""
+        around it has no say): what a store holds and what a live run sees are the same. Raises `UserError` for a batch
+        with pictures."""
+        if batch.pictures:
+            raise UserError(
+                f"{self.name} teaches texts: the batch shows pictures", hint="leave out what shows pictures"
+            )
         with torch.no_grad(), torch.autocast(batch.ids.device.type, enabled=False):
             return self.model(batch.ids, batch.span, use=use)
 

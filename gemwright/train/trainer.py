@@ -21,6 +21,7 @@ from gemwright.train.ema import Average
 from gemwright.train.objective import Objective
 from gemwright.train.run import Run, changed, facts
 from gemwright.train.schedule import factor
+from gemwright.train.sight import open_sight, see, together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,9 @@ class Stepped:
 class Trainer:
     """A run in memory. Made `fresh` it has its first weights; otherwise `restore` must bring a checkpoint's.
 
-    `since`: the steps that no line of the log has told of yet; they are part of a checkpoint, so that a resumed log
-    goes on as the uninterrupted one.
+    `model` is the decoder, `sight` how it gets its pictures, `learner` all that is trained: the decoder and, where it
+    is tuned, the tower. `since`: the steps that no line of the log has told of yet; they are part of a checkpoint, so
+    that a resumed log goes on as the uninterrupted one.
     """
 
     def __init__(
@@ -56,8 +58,12 @@ class Trainer:
         self.packer = corpus.rows(run, tokens)
         self.generator = torch.Generator(self.device).manual_seed(run.seed)
         self.model = begin.build(run, self.generator, self.device, fresh=fresh)
-        self.optimizer = optim.build(self.model, run.optim)
-        self.average = None if run.ema is None else Average(self.model, run.ema)
+        self.sight = open_sight(run, self.generator, self.device, fresh=fresh)
+        if self.sight is not None:
+            self.sight.check(tokens)
+        self.learner = together(self.model, self.sight)
+        self.optimizer = optim.build(self.learner, run.optim)
+        self.average = None if run.ema is None else Average(self.learner, run.ema)
         self.clock = Clock()
         self.step = 0
         self.targets = 0.0  # weighted targets learnt from so far
@@ -66,7 +72,7 @@ class Trainer:
     @property
     def parameters(self) -> int:
         """How many numbers are trained."""
-        return sum(parameter.numel() for parameter in optim.trained(self.model).values())
+        return sum(parameter.numel() for parameter in optim.trained(self.learner).values())
 
     def opening(self) -> dict[str, Any]:
         """What a log tells of the run where a process begins with it."""
@@ -103,7 +109,7 @@ class Trainer:
         if not count:
             raise UserError(f"step {self.step} has no token to learn from", hint="check the data's loss mask")
         with self.clock.part("optimiser"):
-            norm = optim.divide_and_clip(self.model.parameters(), count, self.run.optim.clip)
+            norm = optim.divide_and_clip(self.learner.parameters(), count, self.run.optim.clip)
             if not torch.tensor([total, norm]).isfinite().all():
                 raise diverged(self.run.out, self.step, batches, total / count, norm)
             self.optimizer.step()
@@ -122,7 +128,7 @@ class Trainer:
         parts: dict[str, float] = defaultdict(float)
         for batch in batches:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.run.compute == "bfloat16"):
-                loss = self.objective(self.model, batch.to(self.device))
+                loss = self.objective(self.model, see(self.sight, batch.to(self.device)))
             if loss.count:
                 loss.total.backward()
                 total += float(loss.total.detach())
@@ -137,8 +143,8 @@ class Trainer:
         return state.Checkpoint(
             step=self.step,
             tensors={
-                "model": optim.trained(self.model),
-                "optimizer": dict(optim.moments(self.model, self.optimizer)),
+                "model": optim.trained(self.learner),
+                "optimizer": dict(optim.moments(self.learner, self.optimizer)),
                 **average,
                 "generators": {"run": self.generator.get_state()},
             },
@@ -163,12 +169,12 @@ class Trainer:
         try:
             self.packer.seek(Cursor.from_json(checkpoint.facts["cursor"]))
             with torch.no_grad():
-                parameters = optim.trained(self.model)
+                parameters = optim.trained(self.learner)
                 for name, tensor in checkpoint.tensors["model"].items():
                     parameters.pop(name).copy_(tensor)
             if parameters:
                 raise ValueError(f"it lacks {', '.join(parameters)}")
-            optim.restore_moments(self.model, self.optimizer, dict(checkpoint.tensors["optimizer"]))
+            optim.restore_moments(self.learner, self.optimizer, dict(checkpoint.tensors["optimizer"]))
             if self.average is not None:
                 self.average.restore(checkpoint.tensors["average"])
             self.since = [Stepped(**one) for one in checkpoint.facts["since"]]

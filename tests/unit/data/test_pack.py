@@ -8,12 +8,14 @@ from collections import Counter
 from pathlib import Path
 
 import numpy
+import paint
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gemwright.data.batch import Batch
+from gemwright.data.cut import cut
 from gemwright.data.documents import Conversation, Document
 from gemwright.data.pack import Cursor, Packer
 from gemwright.data.tokens import TokenFile, tokenise
@@ -225,3 +227,79 @@ def test_pieces_in_which_nothing_is_learnt_are_left_out(tmp_path: Path, tokenize
     packer = Packer(tokens, row=32, seed=0)
     assert tokens.meta.tokens > 200 and packer.pieces == packer.rows == packer.split == 1
     assert packer.take(1).count == tokens.meta.targets
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Pictures
+
+
+SOFT = 6
+
+
+def _seen(tmp_path: Path, tokenizer: Tokenizer) -> TokenFile:
+    """Texts among conversations of several lengths, with pictures here and there."""
+    chats: list[Document | Conversation] = [Document(name="d", key="d", text="the hen and the otter in the inn")]
+    for number in range(8):
+        shown = [paint.shown(each) for each in (number, number + 1)]
+        chats.append(paint.chat(("the hen " * number, shown[: number % 3]), ("an inn", [])))
+        chats.append(paint.chat(("and", shown[:1]), ("on the den " * 3, []), ("in", shown), ("the ring", [])))
+    return tokenise(chats, tokenizer, tmp_path / "seen", picture_tokens=SOFT)
+
+
+@pytest.mark.parametrize("row", [24, 30, 64, 500])
+def test_a_picture_is_never_cut_and_stands_where_its_marks_say(tmp_path: Path, tokenizer: Tokenizer, row: int) -> None:
+    tokens = _seen(tmp_path, tokenizer)
+    packer = Packer(tokens, row=row, seed=1, filler=True)
+    batch = packer.take(packer.rows)
+    assert batch.pictures and len(batch.pictures) == len(batch.span.plan.images)
+    starts = batch.span.plan.starts
+    for document, first, count in batch.span.plan.images:
+        at = starts[document] + first
+        assert count == SOFT and first + count <= batch.span.plan.lengths[document]
+        assert batch.ids[at - 1] == tokenizer.start_of_image
+        assert batch.targets[at + count - 1] == tokenizer.end_of_image
+        assert not batch.weight[at - 1 : at + count].any()
+    assert max(packed.tokens for packed in batch.rows) <= row
+    assert batch.count == tokens.meta.targets
+
+
+@pytest.mark.parametrize("row", [24, 30, 64, 500])
+def test_every_picture_that_something_learnt_sees_comes_once_an_epoch(
+    tmp_path: Path, tokenizer: Tokenizer, row: int
+) -> None:
+    tokens = _seen(tmp_path, tokenizer)
+    assert tokens.loss is not None
+    wanted: Counter[str] = Counter()
+    for start, length in cut(tokens, row).tolist():
+        inside = (tokens.places[:, 0] >= start) & (tokens.places[:, 0] < start + length)
+        wanted.update(tokens.shown[number].sha256 for number in tokens.places[inside, 1].tolist())
+    packer = Packer(tokens, row=row, seed=1)
+    found = Counter(shown.sha256 for batch in (packer.take(1) for _ in range(packer.rows)) for shown in batch.pictures)
+    assert found == wanted and (row < 500 or found.total() == tokens.meta.pictures)
+
+
+def test_rows_hold_every_learnt_token_once_with_pictures_too(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    tokens = _seen(tmp_path, tokenizer)
+    assert tokens.loss is not None
+    packer = Packer(tokens, row=24, seed=1)
+    batch = packer.take(packer.rows)
+    found = Counter(batch.targets[batch.weight > 0].tolist())
+    assert found == Counter(tokens.ids[tokens.loss > 0].tolist())
+
+
+def test_a_piece_ends_before_a_picture_that_it_would_cut(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    chat = paint.chat(("x" * 9, []), ("the", []), ("", [paint.shown(1)]), ("in", []))
+    tokens = tokenise([chat], tokenizer, tmp_path / "seen", picture_tokens=SOFT)
+    place = int(tokens.places[0, 0])
+    pieces = cut(tokens, place + 3)
+    assert pieces[0].tolist() == [0, place - 1] and pieces[1, 0] == place - 1
+
+
+def test_a_row_that_holds_no_picture_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    with pytest.raises(ValueError, match="do not fit a row of 7"):
+        Packer(_seen(tmp_path, tokenizer), row=SOFT + 1, seed=1)
+
+
+def test_texts_come_in_the_same_rows_whoever_stands_beside_them(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    batch = Packer(tokenise([Document(name="d", key="d", text="the hen")], tokenizer, tmp_path / "t"), row=9, seed=0)
+    assert batch.take(1).pictures == () and batch.take(1).span.plan.images == () and batch.take(1).soft is None

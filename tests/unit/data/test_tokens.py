@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy
+import paint
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -203,3 +204,71 @@ def test_one_document_is_held_at_a_time(tmp_path: Path, tokenizer: Tokenizer) ->
         writer.finish()
     # A file's own buffer may hold the tail, never a whole document.
     assert all(numpy.diff(written) > 0)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Pictures
+
+
+def test_pictures_are_kept_by_place_and_fingerprint_once_each(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    one, two, inline = paint.shown(1, tmp_path), paint.shown(2, tmp_path), paint.shown(3)
+    chats = [paint.chat(("the", [one, two]), ("in", [])), paint.chat(("an", [inline, one]), ("on", []))]
+    tokens = tokenise([*_documents(), *chats], tokenizer, tmp_path / "tokens", picture_tokens=5)
+    assert (tokens.meta.pictures, tokens.meta.picture_tokens) == (4, 5)
+    assert [shown.sha256 for shown in tokens.shown] == [one.sha256, two.sha256, inline.sha256]
+    assert tokens.places[:, 1].tolist() == [0, 1, 2, 0]
+    for place in tokens.places[:, 0].tolist():
+        assert tokens.ids[place - 1] == tokenizer.start_of_image and tokens.ids[place + 5] == tokenizer.end_of_image
+    assert tokens.loss is not None
+    assert not any(tokens.loss[place - 1 : place + 6].any() for place in tokens.places[:, 0].tolist())
+
+
+def test_a_picture_that_a_record_held_lies_in_the_folder_of_tokens(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    chat = paint.chat(("the", [paint.shown(3), paint.shown(1, tmp_path)]), ("in", []))
+    tokenise([chat], tokenizer, tmp_path / "tokens", picture_tokens=5)
+    (tmp_path / "tokens").rename(tmp_path / "moved")
+    moved = TokenFile(tmp_path / "moved")
+    assert [shown.open().sha256 for shown in moved.shown] == [paint.shown(3).sha256, paint.shown(1).sha256]
+
+
+def test_a_picture_after_the_last_answer_is_not_stored(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    chat = paint.chat(("the", []), ("in", []), ("and", [paint.shown(1)]))
+    assert tokenise([chat], tokenizer, tmp_path / "tokens", picture_tokens=5).meta.pictures == 0
+
+
+def test_texts_have_the_same_files_and_fingerprint_whatever_the_model_sees(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    blind = tokenise([*_documents(), _chat("hi", "ho")], tokenizer, tmp_path / "blind")
+    sees = tokenise([*_documents(), _chat("hi", "ho")], tokenizer, tmp_path / "sees", picture_tokens=5)
+    assert blind.fingerprint() == sees.fingerprint()
+    assert "pictures" not in json.loads((tmp_path / "sees" / "meta.json").read_text())
+    assert sorted(path.name for path in sees.folder.iterdir()) == sorted(path.name for path in blind.folder.iterdir())
+
+
+@pytest.mark.parametrize("name", ["pictures.npy", "shown.jsonl"])
+def test_a_folder_whose_pictures_are_damaged_is_refused(tmp_path: Path, tokenizer: Tokenizer, name: str) -> None:
+    chat = paint.chat(("the", [paint.shown(3), paint.shown(1)]), ("in", []))
+    path = tokenise([chat], tokenizer, tmp_path / "tokens", picture_tokens=5).folder / name
+    for damaged in (path.read_bytes()[:-2], path.read_bytes()[:100], b""):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="tokens"):
+            TokenFile(tmp_path / "tokens")
+
+
+def test_a_picture_that_nobody_looks_at_is_a_mistake(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    with pytest.raises(UserError, match="chat shows a picture"):
+        tokenise([paint.chat(("the", [paint.shown(1)]), ("in", []))], tokenizer, tmp_path / "tokens")
+
+
+def test_nothing_of_a_picture_is_learnt(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    shown = [paint.shown(1), paint.shown(2)]
+    chats = [
+        paint.chat(("the<start_of_image>hen<start_of_image>", shown if seen else []), ("in", [])) for seen in (0, 1)
+    ]
+    blind, sees = (tokenise([chat], tokenizer, tmp_path / "tokens", picture_tokens=5) for chat in chats)
+    assert blind.loss is not None and sees.loss is not None
+    assert sees.ids[sees.loss > 0].tolist() == blind.ids[blind.loss > 0].tolist()
+    around = len(tokenizer.encode("\n\n")) + 1
+    for place in sees.places[:, 0].tolist():
+        assert not sees.loss[place - around : place + 5 + around].any()

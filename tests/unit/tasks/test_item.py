@@ -65,3 +65,13 @@ def test_prompts_that_differ_in_case_marks_and_spaces_are_normalised_alike() -> 
 def test_a_prompt_counts_every_turn() -> None:
     assert user("Who am I?")[0].text == DIALOGUE.messages[-1].text
     assert DIALOGUE.prompt() == "i am zoë\nhello\nwho am i"
+
+
+def test_the_same_words_about_another_picture_are_another_prompt() -> None:
+    one, other, none = (
+        Item(skill="s", task="t", messages=user("What is it?"), ideal="!", key="k", check=check)
+        for check in ({"scene": {"width": 1}}, {"scene": {"width": 2}}, {})
+    )
+    assert len({one.prompt(), other.prompt(), none.prompt()}) == 3
+    again = Item.from_json(json.loads(json.dumps(one.to_json())))
+    assert again.prompt() == one.prompt() and again.scene == {"width": 1} and none.scene is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Iterator
@@ -12,11 +13,11 @@ import pytest
 
 from gemwright.tasks import skills
 from gemwright.tasks.item import Item
-from gemwright.tasks.skills import SKILLS, judge, named, tasks
+from gemwright.tasks.skills import SKILLS, judge, named, sees, tasks
 from gemwright.tasks.split import Side, items
 from gemwright.text.turns import Message, check_messages
 
-EVERY = [f"{skill.SKILL}/{task}" for skill in SKILLS for task in skill.TASKS]
+EVERY = [f"{skill.SKILL}/{task}" for skill in skills.EVERY for task in skill.TASKS]
 
 
 def _items(which: str, count: int = 60, seed: int = 0) -> Iterator[Item]:
@@ -98,7 +99,7 @@ def test_texts_have_no_white_space_around_them_and_no_unfilled_slots(which: str)
 def test_the_same_prompt_has_the_same_key_and_ideal(which: str) -> None:
     found: dict[tuple[str, ...], Item] = {}
     for item in _items(which, 400):
-        twin = found.setdefault(tuple(message.text for message in item.messages), item)
+        twin = found.setdefault((*(message.text for message in item.messages), json.dumps(item.scene)), item)
         assert (twin.key, twin.parts, twin.ideal) == (item.key, item.parts, item.ideal)
 
 
@@ -124,7 +125,7 @@ def test_every_task_has_different_prompts_on_both_sides(which: str, side: Side) 
 
 
 def test_names_that_do_not_exist_are_answered_with_those_that_do() -> None:
-    with pytest.raises(ValueError, match=r"no skill 'magic'.*arithmetic.*refusals"):
+    with pytest.raises(ValueError, match=r"no skill 'magic'.*arithmetic.*refusals.*pictures"):
         named("magic")
     with pytest.raises(ValueError, match=r"no task 'add9'.*add2"):
         tasks("arithmetic/add9")
@@ -132,3 +133,10 @@ def test_names_that_do_not_exist_are_answered_with_those_that_do() -> None:
 
 def test_a_skill_has_all_its_tasks() -> None:
     assert len(skills.tasks("arithmetic")) == len(named("arithmetic").TASKS) > 5
+
+
+def test_only_questions_about_pictures_need_eyes() -> None:
+    assert [which for which in EVERY if sees(which)] == [which for which in EVERY if which.startswith("pictures/")]
+    assert sees("pictures") and not any(sees(skill.SKILL) for skill in SKILLS)
+    for which in EVERY:
+        assert all((item.scene is not None) == sees(which) for item in _items(which, 5))

@@ -10,7 +10,7 @@ import pytest
 
 from gemwright.tasks import arithmetic, split
 from gemwright.tasks.item import KNOWN, Item, user
-from gemwright.tasks.skills import SKILLS
+from gemwright.tasks.skills import EVERY, sees
 from gemwright.tasks.split import audit, draw, items, lies_on, mixed, side_of
 
 
@@ -56,7 +56,7 @@ def test_the_order_of_two_numbers_and_what_is_asked_do_not_change_the_key() -> N
     assert keys and not keys & trained
 
 
-@pytest.mark.parametrize("skill", [skill.SKILL for skill in SKILLS])
+@pytest.mark.parametrize("skill", [skill.SKILL for skill in EVERY])
 def test_training_holds_no_key_and_no_prompt_of_a_test(skill: str) -> None:
     report = audit(items(skill, "train", seed=1, count=1500), items(skill, "test", seed=1, count=40))
     assert report["overlaps"] == {"keys": 0, "prompts": 0}
@@ -119,3 +119,14 @@ def test_a_side_that_a_task_cannot_reach_is_an_error(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(ValueError, match="no item of the test side"):
         draw(stubborn, "test", random.Random(0))
+
+
+def test_questions_for_all_models_are_about_no_pictures() -> None:
+    assert not any(sees(item.skill) for item in items("all", "train", count=30))
+
+
+def test_the_audit_sees_a_picture_that_lies_on_both_sides_with_the_same_question() -> None:
+    item, other = items("pictures/count", "train", count=2)
+    assert audit([item], [item])["overlaps"] == {"keys": 1, "prompts": 1}
+    asked = dataclasses.replace(other, messages=item.messages)
+    assert audit([item], [asked])["overlaps"] == {"keys": 0, "prompts": 0}

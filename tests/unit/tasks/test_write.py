@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from gemwright.data import documents
+from gemwright.data.documents import Conversation
 from gemwright.errors import UserError
-from gemwright.tasks.skills import judge
-from gemwright.tasks.write import read, write
+from gemwright.image.decode import decode
+from gemwright.tasks.pictures.draw import picture
+from gemwright.tasks.skills import EVERY, judge
+from gemwright.tasks.write import EVENLY, read, write
 
 MIX = {"arithmetic/add2": 2.0, "instructions": 1.0, "refusals": 1.0}
 
@@ -67,3 +71,19 @@ def test_old_audits_do_not_outlive_their_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no skill"):
         write(tmp_path, train=2, test=0, mix={"magic": 1.0})
     assert not (tmp_path / "audit.json").exists()
+
+
+def test_a_question_about_a_picture_is_written_with_it(tmp_path: Path) -> None:
+    write(tmp_path, train=6, test=3, mix={"pictures": 1.0})
+    chats = [entry for entry in documents.read([tmp_path / "train.jsonl"]) if isinstance(entry, Conversation)]
+    drawn = list(read(tmp_path / "train.jsonl"))
+    assert len(chats) == len(drawn) == 6
+    for chat, item in zip(chats, drawn, strict=True):
+        assert chat.keys == (decode(picture(item)).sha256,)
+        assert [message.text for message in chat.messages] == [message.text for message in item.conversation()]
+        assert judge(item, chat.messages[-1].text).score == 1.0
+
+
+def test_a_mixture_without_a_word_of_it_has_every_skill(tmp_path: Path) -> None:
+    assert {name.partition("/")[0] for name in write(tmp_path, train=90, test=0)["train"]["tasks"]} == set(EVENLY)
+    assert set(EVENLY) == {skill.SKILL for skill in EVERY}

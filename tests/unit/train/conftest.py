@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 import torch
 
 from gemwright.arch.presets import preset
+from gemwright.arch.spec import Tower, Vision
 from gemwright.data.documents import Conversation, Document
 from gemwright.data.pack import Packer
 from gemwright.data.tokens import tokenise
@@ -19,8 +23,13 @@ from gemwright.text.tokenizer import Tokenizer
 from gemwright.text.turns import Message
 from gemwright.train.export import export
 from gemwright.train.optim import Optim
+from gemwright.train.pictures import Pictures
 from gemwright.train.run import Data, Run, Step, Watch
 from gemwright.train.schedule import Schedule
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))  # the helper module paint
+
+import paint
 
 WORDS = ("the hen and the otter", "an inn on the den", "in and on", "the ring", "thin air and the rest of it")
 
@@ -61,6 +70,37 @@ def make_run(tmp_path: Path, tokenizer: Tokenizer, one_thread: None) -> Callable
 
     def make(name: str = "run", **changes: Any) -> Run:
         return small_run(tmp_path / name, tokenizer.source.parent, text, **changes)
+
+    return make
+
+
+EYES = Vision(
+    tower=Tower(image=56, patch=14, width=24, hidden=32, heads=2, depth=2, norm_epsilon=1e-6),
+    tokens=4,
+)
+TUNED = Pictures(tower="tuned", embeddings=None)
+
+
+@pytest.fixture
+def make_seeing(make_run: Callable[..., Run], tmp_path: Path) -> Callable[..., Run]:
+    """`make_seeing("name", pictures=TUNED, steps=3)`: a small run of a model that sees, on texts among conversations, a
+    few with pictures, of which some come twice."""
+    records: list[dict[str, Any]] = []
+    for number, word in enumerate(WORDS * 3):
+        (tmp_path / f"{number}.png").write_bytes(paint.png(number))
+        inline = f"data:image/png;base64,{base64.b64encode(paint.png(100 + number)).decode()}"
+        images = ([f"{number}.png"], [inline], [inline, "0.png"], [])[number % 4]
+        user = {"role": "user", "content": word[:8], "images": images}
+        records += [{"text": word}, {"messages": [user, {"role": "model", "content": word[-9:]}]}]
+    path = tmp_path / "seen.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+
+    def make(name: str = "seeing", **changes: Any) -> Run:
+        run = make_run(name)
+        data = dataclasses.replace(run.data, sources=(str(path),), row=64)
+        model = dataclasses.replace(run.model, vision=EYES)
+        step = dataclasses.replace(run.step, tokens=192, micro=128)
+        return dataclasses.replace(run, model=model, data=data, step=step, **({"pictures": TUNED} | changes))
 
     return make
 

@@ -7,6 +7,7 @@ import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -323,3 +324,66 @@ def test_nothing_held_out_means_no_evaluation(make_run: MakeRun) -> None:
     run = override(make_run(), ["data.held_out=0", "steps=3"])
     assert train(run).held_out is None and _lines(run, "evaluation") == []
     assert TokenFile(run.out / "tokens" / "train").meta.documents == 40
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Pictures
+
+
+@pytest.mark.parametrize("settings", [[], ["compute=bfloat16", "step.recompute=true", "ema=0.9", "chosen=average"]])
+def test_a_run_that_tunes_its_tower_resumes_bit_for_bit(make_seeing: MakeRun, settings: list[str]) -> None:
+    whole, halves = (override(make_seeing(name), settings) for name in ("whole", "halves"))
+    one = train(whole)
+    assert not train(halves, stop=lambda step: step == 3).finished
+    other = train(halves, resume=True)
+    assert _numbers(halves) == _numbers(whole)
+    _assert_same(_state(whole), _state(halves))
+    assert one.tower is not None and other.tower is not None and one.held_out == other.held_out
+    assert all(map(torch.equal, one.tower.parameters(), other.tower.parameters()))
+
+
+def test_a_tuned_tower_learns_and_is_handed_on(make_seeing: MakeRun) -> None:
+    before = dict(Trainer(make_seeing(), _prepared(make_seeing()), next_token).learner.named_parameters())
+    outcome = train(override(make_seeing("other"), ["steps=12"]))
+    assert outcome.tower is not None
+    moved = [
+        name for name, tensor in outcome.tower.named_parameters() if not torch.equal(tensor, before[f"tower.{name}"])
+    ]
+    assert len(moved) == len(list(outcome.tower.parameters()))
+    lines = _lines(make_seeing("other"), "step")
+    assert lines[-1]["loss"] < lines[0]["loss"]
+
+
+def _prepared(run: Run) -> tuple[TokenFile, ...]:
+    tokenizer = Tokenizer.load(run.tokenizer)
+    return prepare(run.data, tokenizer, run.out / "tokens", resume=False, picture_tokens=run.picture_tokens)[0]
+
+
+def test_both_halves_are_optimised_and_matrices_alone_decay(make_seeing: MakeRun) -> None:
+    run = make_seeing()
+    trainer = Trainer(run, _prepared(run), next_token)
+    names = {id(parameter): name for name, parameter in trainer.learner.named_parameters()}
+    decay, plain = ({names[id(each)] for each in group["params"]} for group in trainer.optimizer.param_groups)
+    assert len(decay) + len(plain) == len(names)
+    assert {"tower.projector.weight", "tower.encoder.layers.0.mlp.up.weight", "decoder.embed.weight"} <= decay
+    assert {"tower.projector.norm.weight", "tower.encoder.patches.bias", "tower.encoder.final_norm.weight"} <= plain
+
+
+def test_a_text_run_names_its_weights_as_before_and_is_not_moved_by_a_tower_it_never_uses(
+    make_run: MakeRun, make_seeing: MakeRun
+) -> None:
+    plain, sees = make_run("plain"), make_seeing("sees")
+    sees = replace(sees, data=plain.data, step=plain.step)  # the same texts, without a picture
+    train(plain)
+    outcome = train(sees)
+    one, other = _state(plain), _state(sees)
+    assert "embed.weight" in one.tensors["model"] and one.facts["cursor"] == other.facts["cursor"]
+    assert all(
+        torch.equal(tensor, other.tensors["model"][f"decoder.{name}"]) for name, tensor in one.tensors["model"].items()
+    )
+    assert _numbers(plain) == _numbers(sees) and outcome.finished
+
+
+def test_a_picture_in_a_run_of_texts_is_a_mistake(make_seeing: MakeRun) -> None:
+    with pytest.raises(UserError, match=r"seen\.jsonl#\d+ shows a picture, and this run looks at none"):
+        train(make_seeing(pictures=None))

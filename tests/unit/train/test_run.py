@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from gemwright.errors import UserError
 from gemwright.lora import Lora
 from gemwright.train.distill import REPORTED
+from gemwright.train.pictures import FROZEN
 from gemwright.train.run import Run, changed, check, facts, override, settable
+
+MakeRun = Callable[..., Run]
 
 
 def test_values_are_read_by_the_type_of_their_field(make_run: Callable[..., Run]) -> None:
@@ -66,10 +70,11 @@ def test_a_mistake_is_named(make_run: Callable[..., Run], setting: str, said: st
     assert said in str(caught.value)
 
 
-def test_every_settable_field_takes_its_own_value(make_run: Callable[..., Run]) -> None:
-    run = replace(make_run(), distill=replace(REPORTED, teacher="somewhere"))
+def test_every_settable_field_takes_its_own_value(make_run: MakeRun, make_seeing: MakeRun) -> None:
+    taught = replace(make_run(), distill=replace(REPORTED, teacher="somewhere"))
     assert "optim.rate" in settable() and not any(name.startswith("model") for name in settable())
     for name in settable():
+        run = make_seeing(pictures=FROZEN, start="somewhere") if name.startswith("pictures") else taught
         value = facts(run)
         for part in name.split("."):
             value = value[part]
@@ -119,3 +124,36 @@ def test_recompute_the_choice_of_weights_and_watching_may_change_on_the_way(make
 def test_a_fit_run_is_returned_as_it_is(make_run: Callable[..., Run]) -> None:
     run = make_run()
     assert check(run) is run
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": None}, "the model has no vision tower"),
+        ({"distill": replace(REPORTED, teacher="somewhere")}, "distill knows no pictures yet"),
+        ({"pictures": FROZEN}, "a frozen tower needs a model to start from"),
+        ({"pictures": replace(FROZEN, tower="tuned", embeddings="x")}, "a tower that is tuned makes its own"),
+        ({"data": None}, "a picture takes 4 tokens and two marks, and data.row is 5"),
+        ({"lora": Lora(rank=2, alpha=4.0, targets=("query",), dropout=0.0, rslora=False), "start": "x"}, "lora"),
+    ],
+)
+def test_pictures_that_cannot_be_looked_at_are_refused_by_name(
+    make_seeing: MakeRun, changes: dict[str, Any], said: str
+) -> None:
+    run = make_seeing()
+    known = {"model": replace(run.model, vision=None), "data": replace(run.data, row=5)}
+    with pytest.raises(UserError, match=said):
+        check(replace(run, **{name: known.get(name) if value is None else value for name, value in changes.items()}))
+
+
+def test_a_setting_brings_pictures_to_a_run(make_seeing: MakeRun) -> None:
+    run = make_seeing(pictures=None, start="somewhere")
+    assert override(run, ["pictures.embeddings=folder"]).pictures == replace(FROZEN, embeddings="folder")
+    assert override(run, ["pictures.tower=tuned"]).pictures == replace(FROZEN, tower="tuned")
+
+
+def test_a_text_run_from_before_there_were_pictures_is_the_same_run(make_run: MakeRun, make_seeing: MakeRun) -> None:
+    told = facts(make_run())
+    del told["pictures"]
+    assert changed(make_run(), told) == []
+    assert changed(make_seeing(), facts(make_seeing(pictures=None)))[-1] == "pictures.tower was None and is tuned"
