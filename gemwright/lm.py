@@ -15,9 +15,12 @@ from gemwright.cache.allocate import allocate
 from gemwright.engine.chat import Chat
 from gemwright.engine.door import check_ids, encode
 from gemwright.engine.engine import Engine
+from gemwright.engine.eyes import Eyes
+from gemwright.engine.pictures import Source, placed
 from gemwright.engine.request import Completion, Request, Sampling, defaults_of
 from gemwright.errors import UserError
-from gemwright.loading import companions, load_model
+from gemwright.image.pan_scan import PAN_SCAN, PanScan
+from gemwright.loading import companions, load_model, load_tower
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.head import Head
 from gemwright.ops.span import span
@@ -26,7 +29,9 @@ from gemwright.quant.pack import can_pack, pack
 from gemwright.quant.scheme import Scheme
 from gemwright.text.template import ChatTemplate
 from gemwright.text.tokenizer import Tokenizer
-from gemwright.text.turns import stop_ids
+from gemwright.text.turns import render_text, stop_ids
+from gemwright.weights.gguf.mmproj import projectors
+from gemwright.weights.processor import read_processor
 from gemwright.weights.stream import LOSSLESS
 
 _CHUNK = 512  # tokens that logits and scores run at once
@@ -66,9 +71,10 @@ class LM:
         folder: Path | None = None,
         notes: Sequence[str] = (),
         int8_cache: bool = False,
+        eyes: Eyes | None = None,
     ) -> None:
-        """`context`, `defaults`, `int8_cache`: see `Engine`. `template`: see `Chat`. `folder`: where it came from.
-        `notes`: what loading had to say."""
+        """`context`, `defaults`, `int8_cache`, `eyes`: see `Engine`. `template`: see `Chat`. `folder`: where it came
+        from. `notes`: what loading had to say."""
         self.model = model
         self.tokenizer = tokenizer
         self.folder = folder
@@ -77,6 +83,7 @@ class LM:
         self._defaults = defaults
         self._template = template
         self._int8_cache = int8_cache
+        self._eyes = eyes
         self._engine: Engine | None = None
 
     @property
@@ -100,21 +107,41 @@ class LM:
                 sequences=_SEQUENCES,
                 defaults=self._defaults,
                 int8_cache=self._int8_cache,
+                eyes=self._eyes,
             )
         return self._engine
 
     # ------------------------------------------------------------------------------------------------------ drawing
 
-    def generate(self, prompt: str | Sequence[int], sampling: Sampling | None = None) -> Completion:
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        sampling: Sampling | None = None,
+        *,
+        images: Sequence[Source] = (),
+        pan_scan: bool | None = None,
+    ) -> Completion:
         """Goes on from a prompt: text (`<bos>` is put before it) or ids (taken as they are).
 
-        Raises `UserError` for an empty prompt, one longer than the context, or an id that the model does not have.
-        """
-        return self.engine.generate(self._request(prompt, sampling))
+        `images`: pictures for a text, each a path, the bytes of a file, a Pillow image or a uint8 array `[H, W, 3]`.
+        They stand before the text, or where it says `<start_of_image>`, once for each. `pan_scan`: wide and tall ones
+        are shown whole and in crops (None: if the model's makers want it).
 
-    def stream(self, prompt: str | Sequence[int], sampling: Sampling | None = None) -> Iterator[str]:
+        Raises `UserError` for an empty prompt, one longer than the context, an id that the model does not have, a
+        picture that cannot be read, and for any picture where the model sees none.
+        """
+        return self.engine.generate(self.request(prompt, sampling, images=images, pan_scan=pan_scan))
+
+    def stream(
+        self,
+        prompt: str | Sequence[int],
+        sampling: Sampling | None = None,
+        *,
+        images: Sequence[Source] = (),
+        pan_scan: bool | None = None,
+    ) -> Iterator[str]:
         """The same in parts, as they come. Joined, they are the completion's text."""
-        for event in self.engine.stream(self._request(prompt, sampling)):
+        for event in self.engine.stream(self.request(prompt, sampling, images=images, pan_scan=pan_scan)):
             if event.text:
                 yield event.text
 
@@ -122,8 +149,26 @@ class LM:
         """A new conversation. Raises `UserError` for a model without a tokenizer."""
         return Chat(self.engine, system=system, sampling=sampling, template=self._template)
 
-    def _request(self, prompt: str | Sequence[int], sampling: Sampling | None) -> Request:
-        return Request(ids=self.engine.encode(prompt), sampling=sampling or Sampling())
+    def request(
+        self,
+        prompt: str | Sequence[int],
+        sampling: Sampling | None = None,
+        *,
+        images: Sequence[Source] = (),
+        pan_scan: bool | None = None,
+    ) -> Request:
+        """What `generate` asks of the engine. Raises as it does for pictures and for text without a tokenizer."""
+        sampling = sampling or Sampling()
+        if not images:
+            return Request(ids=self.engine.encode(prompt), sampling=sampling)
+        eyes = self.engine.eyes
+        shown = [eyes.show(image, pan_scan=pan_scan) for image in images]
+        if not isinstance(prompt, str):
+            raise UserError("pictures need a prompt that is text", hint="or place them: Request(ids=…, images=…)")
+        if self.tokenizer is None:
+            raise UserError("this model has no tokenizer", hint="give token ids, and Request(ids=…, images=…)")
+        found = render_text(prompt, shown, self.tokenizer, eyes.soft)
+        return Request(ids=tuple(found.ids), sampling=sampling, images=placed(found.images, eyes.soft))
 
     # ------------------------------------------------------------------------------------------------------ scoring
 
@@ -257,4 +302,19 @@ def load(
         folder=folder,
         notes=(*loaded.notes, *left),
         int8_cache=int8_cache,
+        eyes=_eyes(folder, loaded.spec, dtype, loaded.device),
     )
+
+
+def _eyes(folder: Path, spec: Model, dtype: str | torch.dtype, device: torch.device) -> Eyes | None:
+    """What the model of a folder or a GGUF file sees with; None for a text model."""
+    if spec.vision is None and not (folder.is_file() and projectors(folder)):
+        return None
+
+    def rule() -> tuple[PanScan, bool]:
+        if not folder.is_dir():
+            return PAN_SCAN, False
+        found = read_processor(folder)
+        return found.rule, found.pan_scan is not None
+
+    return Eyes(lambda: load_tower(folder, dtype=dtype, device=device), rule=rule)

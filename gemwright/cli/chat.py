@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,9 +17,11 @@ from gemwright.paths import probe
 
 if TYPE_CHECKING:
     from gemwright.cli.conversation import Conversation
+    from gemwright.engine.pictures import Shown
     from gemwright.text.tokenizer import Tokenizer
 
 HELP = """\
+/image FILE    show a picture with the next message
 /system TEXT   begin anew with this instruction
 /clear         begin anew
 /save FILE     keep the conversation in a file
@@ -39,6 +42,8 @@ def run(
     min_p: options.MinP = None,
     repetition_penalty: options.Penalty = None,
     seed: options.Seed = None,
+    image: options.Images = None,
+    pan_scan: options.PanScan = False,
     context: options.Context = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -49,7 +54,7 @@ def run(
 ) -> None:
     """Talk to a model.
 
-    /help lists what else can be typed; Ctrl-C ends a reply, not the program.
+    /help lists what else can be typed; Ctrl-C ends a reply, not the program. Pictures go with the first message.
 
     Example: [bold]gemwright chat gemma-3-1b-it --system "Answer briefly."[/bold]
     """
@@ -70,13 +75,15 @@ def run(
     talk = Conversation(lm.engine, system=system, sampling=chosen, template=lm.template)
     if not lm.tokenizer.supports_turns and lm.template is None:
         raise UserError(f"the tokenizer of {model} has no turn marks", hint="use `gemwright generate` with this model")
+    terminal = _Terminal(talk, pan_scan)
+    terminal.look(image or [])
     if sys.stdin.isatty():
         show.dim(
             f"{lm.spec.name}, context {talk.engine.context or 'without limit'}; /help for commands, /exit to leave"
         )
     if not _tuned(lm.folder, lm.tokenizer):
         show.note("this model was never tuned on conversations: it goes on from your words rather than answer them")
-    _Terminal(talk).loop()
+    terminal.loop()
 
 
 def _tuned(folder: Path, tokenizer: Tokenizer) -> bool:
@@ -94,8 +101,10 @@ def _tuned(folder: Path, tokenizer: Tokenizer) -> bool:
 class _Terminal:
     """The lines of a person, one after the other."""
 
-    def __init__(self, talk: Conversation) -> None:
+    def __init__(self, talk: Conversation, pan_scan: bool = False) -> None:
         self._talk = talk
+        self._pan_scan = pan_scan
+        self._waiting: list[Shown] = []  # pictures that go with the next message
         self._asks = sys.stdin.isatty()
         if self._asks:
             with suppress(ImportError):
@@ -125,6 +134,13 @@ class _Terminal:
                 show.complain("error", error.message)
                 show.complain("hint", error.hint)
 
+    def look(self, files: Sequence[Path]) -> None:
+        """Take pictures for the next message: all of them, or (`UserError`) none."""
+        from gemwright.cli.picture_view import look
+
+        if files:
+            self._waiting += look(self._talk.engine.eyes, files, self._pan_scan)
+
     def _read(self) -> str:
         lines = [self._line("> ")]
         while lines[-1].endswith("\\"):
@@ -136,11 +152,13 @@ class _Terminal:
         return input(prompt if self._asks else "")
 
     def _say(self, text: str) -> None:
-        stopped = False
+        stopped, before = False, len(self._talk.messages)
         try:
-            self._talk.say(text, on_text=show.stream)
+            self._talk.say(text, on_text=show.stream, images=self._waiting)
         except KeyboardInterrupt:
             stopped = True
+        if len(self._talk.messages) > before:  # else the message was taken back, and keeps its pictures
+            self._waiting = []
         show.stream("\n")
         self._stats("stopped; " if stopped else "")
 
@@ -160,11 +178,15 @@ class _Terminal:
             return True
         if word == "/help":
             show.console().print(HELP, markup=False)
+        elif word == "/image":
+            self._images(rest)
         elif word == "/clear":
             self._talk.clear()
+            self._waiting = []
             show.dim("a new conversation")
         elif word == "/system":
             self._talk.clear(rest)
+            self._waiting = []
             show.dim("a new conversation with this instruction" if rest else "a new conversation without instruction")
         elif word == "/stats":
             self._all_stats()
@@ -174,11 +196,20 @@ class _Terminal:
             raise UserError(f"there is no command {word}", hint="/help lists them")
         return False
 
+    def _images(self, rest: str) -> None:
+        """Take the pictures named; without a name tell which wait."""
+        from gemwright.cli.picture_view import describe
+
+        names = _names(rest)
+        if not names and not self._waiting:
+            raise UserError("/image takes a file", hint="/image cat.png")
+        if not names:
+            for shown in self._waiting:
+                show.dim(f"with the next message: {describe(shown)}")
+        self.look([Path(name) for name in names])
+
     def _file(self, word: str, rest: str) -> None:
-        try:
-            names = shlex.split(rest)
-        except ValueError as error:
-            raise UserError(f"{rest}: {error}", hint="close the quotes") from error
+        names = _names(rest)
         if len(names) != 1:
             raise UserError(f"{word} takes one file", hint=f"{word} talk.json")
         path = probe(names[0])
@@ -199,3 +230,11 @@ class _Terminal:
             usage = talk.last.usage
             print(f"last turn  {usage.cached} tokens known, {usage.prompt - usage.cached} read at {read:.0f} tokens/s,")
             print(f"           {usage.completion} drawn at {drawn:.1f} tokens/s, ended by {talk.last.finish_reason}")
+
+
+def _names(rest: str) -> list[str]:
+    """The file names in the rest of a line, where those with spaces stand in quotes."""
+    try:
+        return shlex.split(rest)
+    except ValueError as error:
+        raise UserError(f"{rest}: {error}", hint="close the quotes") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from gemwright.cli import options, show
 from gemwright.errors import UserError
 
 if TYPE_CHECKING:
+    from gemwright.engine.pictures import Shown
     from gemwright.engine.request import Completion
     from gemwright.lm import LM
 
@@ -30,6 +32,8 @@ def run(
     logprobs: Annotated[
         int | None, typer.Option(min=0, help="With --json: log-probabilities of each token and its N likeliest rivals.")
     ] = None,
+    image: options.Images = None,
+    pan_scan: options.PanScan = False,
     context: options.Context = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -41,7 +45,7 @@ def run(
 ) -> None:
     """Go on from a prompt.
 
-    The text appears as it is drawn.
+    The text appears as it is drawn. Pictures come before the prompt, or where it says <start_of_image>.
 
     Example: [bold]gemwright generate "def " --temperature 0 --max-tokens 64[/bold]
     """
@@ -60,20 +64,26 @@ def run(
     )
     text = options.read_stdin() if prompt == "-" else prompt
     lm = options.load(model, device, dtype, threads, context, quant, adapter, int8_cache)
+    shown = _look(lm, image or [], pan_scan)
     if json:
-        show.as_json(_tree(lm.generate(text, chosen), lm, text))
+        show.as_json(_tree(lm.generate(text, chosen, images=shown), lm, text, shown))
     else:
-        _stream(lm, text, chosen)
+        _stream(lm, text, chosen, shown)
 
 
-def _stream(lm: LM, text: str, chosen: Any) -> None:
-    from gemwright.engine.request import Request
+def _look(lm: LM, files: list[Path], pan_scan: bool) -> list[Shown]:
+    from gemwright.cli.picture_view import look
 
+    if pan_scan and not files:
+        raise UserError("there is no picture to cut into crops", hint="add --image FILE, or leave out --pan-scan")
+    return look(lm.engine.eyes, files, pan_scan) if files else []
+
+
+def _stream(lm: LM, text: str, chosen: Any, shown: list[Shown]) -> None:
     if show.is_terminal():
         show.console().print(text, style="dim", end="", markup=False, soft_wrap=True)
-    request = Request(ids=lm.engine.encode(text), sampling=chosen)
     completion = None
-    for event in lm.engine.stream(request):
+    for event in lm.engine.stream(lm.request(text, chosen, images=shown)):
         show.stream(event.text)
         completion = event.completion
     show.stream("\n")
@@ -85,7 +95,7 @@ def _stream(lm: LM, text: str, chosen: Any) -> None:
         )
 
 
-def _tree(completion: Completion, lm: LM, text: str) -> dict[str, Any]:
+def _tree(completion: Completion, lm: LM, text: str, shown: list[Shown]) -> dict[str, Any]:
     usage = completion.usage
     tree: dict[str, Any] = {
         "model": lm.spec.name,
@@ -101,6 +111,12 @@ def _tree(completion: Completion, lm: LM, text: str) -> dict[str, Any]:
             "decode_tokens_per_second": usage.decode_speed,
         },
     }
+    if shown:
+        tree["images"] = [
+            {"name": one.name, "width": one.width, "height": one.height, "crops": len(one.views) - 1}
+            | {"sha256": one.sha256}
+            for one in shown
+        ]
     if completion.logprobs is not None:
         tree["logprobs"] = [
             {

@@ -35,6 +35,10 @@ Int8Cache = Annotated[
 Adapter = Annotated[
     Path | None, typer.Option(help="A folder with a LoRA adapter, as PEFT writes it.", show_default=False)
 ]
+Images = Annotated[
+    list[Path] | None, typer.Option("--image", help="A picture to show; may be given again.", show_default=False)
+]
+PanScan = Annotated[bool, typer.Option("--pan-scan", help="Show wide and tall pictures whole and in crops.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
 
 MaxTokens = Annotated[int, typer.Option(min=0, help="Tokens to draw at most; 0: until the context is full.")]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from gemwright.engine.door import check_ids
+from gemwright.engine.door import check_ids, rows_of
 from gemwright.engine.engine import Engine
+from gemwright.engine.pictures import Source, placed
 from gemwright.engine.progress import Session
-from gemwright.engine.request import Completion, Request, Sampling
+from gemwright.engine.request import Completion, PromptImage, Request, Sampling
 from gemwright.errors import UserError
 from gemwright.text.template import ChatTemplate
 from gemwright.text.tokenizer import Tokenizer
@@ -18,13 +19,14 @@ from gemwright.text.turns import Message, render, render_next
 
 @dataclass(frozen=True, kw_only=True)
 class Transcript:
-    """A conversation on its own: what was said, without the system text, and the ids as the model has them. `closed`:
-    the mark that ends the last reply is among them."""
+    """A conversation on its own: what was said, without the system text, and the ids as the model has them, with the
+    pictures among these. `closed`: the mark that ends the last reply is among them."""
 
     system: str | None
     messages: tuple[Message, ...]
     ids: tuple[int, ...]
     closed: bool
+    images: tuple[PromptImage, ...] = ()
 
 
 class Chat:
@@ -60,6 +62,7 @@ class Chat:
         self._system = system
         self._said: list[Message] = []
         self._ids: list[int] = []
+        self._images: tuple[PromptImage, ...] = ()
         self._closed = False
 
     @property
@@ -99,22 +102,35 @@ class Chat:
         """Tokens per second of the last turn: read (prefill), drawn (decode)."""
         return (self.last.usage.prefill_speed, self.last.usage.decode_speed) if self.last else (0.0, 0.0)
 
-    def say(self, text: str, on_text: Callable[[str], object] | None = None) -> Completion:
+    def say(
+        self,
+        text: str,
+        on_text: Callable[[str], object] | None = None,
+        *,
+        images: Sequence[Source] = (),
+        pan_scan: bool | None = None,
+    ) -> Completion:
         """Sends a message and returns the reply; `on_text` gets each new part of it as it comes.
 
-        Raises `UserError` when the conversation no longer fits the context. A `KeyboardInterrupt` ends the reply and
-        passes on; what the model had said by then is in `last` and in `messages`.
+        `images`: pictures that are shown with it, each a path, the bytes of a file, a Pillow image or a uint8 array
+        `[H, W, 3]`. They stand before the text, or where it says `<start_of_image>`, once for each. `pan_scan`: wide
+        and tall ones are shown whole and in crops (None: if the model's makers want it).
+
+        Raises `UserError` when the conversation no longer fits the context, for a picture that cannot be read, and for
+        any picture where the model sees none. A `KeyboardInterrupt` ends the reply and passes on; what the model had
+        said by then is in `last` and in `messages`.
         """
-        with closing(self._turn(text)) as pieces:
+        with closing(self._turn(self._message(text, images, pan_scan))) as pieces:
             for piece in pieces:
                 if on_text is not None:
                     on_text(piece)
         assert self.last is not None, "a turn that ends sets it"
         return self.last
 
-    def stream(self, text: str) -> Iterator[str]:
-        """The reply in parts, as they come; leaving the iterator early ends the reply there. Raises as `say` does."""
-        return self._turn(text)
+    def stream(self, text: str, *, images: Sequence[Source] = (), pan_scan: bool | None = None) -> Iterator[str]:
+        """The reply in parts, as they come; leaving the iterator early ends the reply there. Takes pictures and raises
+        as `say` does."""
+        return self._turn(self._message(text, images, pan_scan))
 
     def clear(self, system: str | None = None) -> None:
         """Starts a new conversation, with `system` if given, else with the same system text."""
@@ -122,21 +138,29 @@ class Chat:
             raise ValueError("a reply is under way; end it first")
         self.engine.release(self._session)
         self._system = self._system if system is None else system
-        self._said, self._ids, self._closed, self.last = [], [], False, None
+        self._said, self._ids, self._images, self._closed, self.last = [], [], (), False, None
 
     def transcript(self) -> Transcript:
         """The conversation so far, for `restore`."""
-        return Transcript(system=self._system, messages=tuple(self._said), ids=tuple(self._ids), closed=self._closed)
+        return Transcript(
+            system=self._system,
+            messages=tuple(self._said),
+            ids=tuple(self._ids),
+            closed=self._closed,
+            images=self._images,
+        )
 
     def restore(self, transcript: Transcript) -> None:
         """Goes on with that conversation instead of this one; the next turn reads it anew into the cache.
 
-        Raises `UserError` for ids that the model does not have, or more of them than the context holds; the
-        conversation stays as it was then.
+        Raises `UserError` for ids that the model does not have, more of them than the context holds, or pictures where
+        the model sees none; the conversation stays as it was then.
         """
         ids, context = transcript.ids, self.engine.context
+        if transcript.images:
+            self.engine.check_images(transcript.images)
         if ids:
-            check_ids(ids, self.engine.model.spec.vocab)
+            check_ids(ids, self.engine.model.spec.vocab, rows_of(transcript.images, len(ids)))
         if context is not None and len(ids) >= context:
             raise UserError(
                 f"the conversation has {len(ids)} tokens, the context holds {context}",
@@ -144,18 +168,23 @@ class Chat:
             )
         self.clear()
         self._system, self._said = transcript.system, list(transcript.messages)
-        self._ids, self._closed = list(ids), transcript.closed
+        self._ids, self._images, self._closed = list(ids), transcript.images, transcript.closed
 
-    def _turn(self, text: str) -> Generator[str, None, None]:
-        message = Message("user", text)
-        ids = self._prompt(message)
+    def _message(self, text: str, images: Sequence[Source], pan_scan: bool | None) -> Message:
+        if not images:  # nothing asks for a tower
+            return Message("user", text)
+        eyes = self.engine.eyes
+        return Message("user", text, tuple(eyes.show(image, pan_scan=pan_scan) for image in images))
+
+    def _turn(self, message: Message) -> Generator[str, None, None]:
+        ids, images = self._prompt(message)
         context = self.engine.context
         if context is not None and len(ids) >= context:
             raise UserError(
                 f"with this message the conversation has {len(ids)} tokens, the context holds {context}",
                 hint="start a new conversation (/clear), or load with a larger context",
             )
-        key = self.engine.submit(Request(ids=tuple(ids), sampling=self.sampling), self._session)
+        key = self.engine.submit(Request(ids=tuple(ids), sampling=self.sampling, images=images), self._session)
         completion = None
         try:
             for event in self.engine.events(key):
@@ -166,17 +195,21 @@ class Chat:
             if completion is None and (event := self.engine.cancel(key)) is not None:
                 completion = event.completion
             if completion is not None:
-                self._record(message, ids, completion)
+                self._record(message, ids, images, completion)
 
-    def _prompt(self, message: Message) -> list[int]:
-        """The ids of the whole conversation with a new message, ready for the reply."""
-        if self._template is not None:
-            return list(self._template.render([*self.messages, message], self._tokenizer).ids)
-        if not self._said:
-            return list(render([*self.messages, message], self._tokenizer).ids)
-        return self._ids + render_next(message, self._tokenizer, self._closed)
+    def _prompt(self, message: Message) -> tuple[list[int], tuple[PromptImage, ...]]:
+        """The ids of the whole conversation with a new message, ready for the reply, and the pictures among them."""
+        soft = self.engine.eyes.soft if message.images or self._images else 0
+        anew = render if self._template is None else self._template.render
+        if self._template is not None or not self._said:
+            whole = anew([*self.messages, message], self._tokenizer, soft=soft)
+            return whole.ids, placed(whole.images, soft)
+        rest = render_next(message, self._tokenizer, self._closed, soft)
+        return self._ids + rest.ids, self._images + placed(rest.images, soft, begin=len(self._ids))
 
-    def _record(self, message: Message, prompt: list[int], completion: Completion) -> None:
+    def _record(
+        self, message: Message, prompt: list[int], images: tuple[PromptImage, ...], completion: Completion
+    ) -> None:
         """Puts a turn into the conversation. A stop id stays only if it is `<end_of_turn>`, of a reply that a stop
         string ended only what comes before it: the next turn must continue what was shown."""
         self.last = completion
@@ -192,5 +225,5 @@ class Chat:
                 reply.pop()
             else:
                 reply = self._tokenizer.encode(completion.text)
-        self._ids = prompt + reply
+        self._ids, self._images = prompt + reply, images
         self._said += [message, Message("model", completion.text)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from gemwright.engine.request import Request
+from gemwright.engine.pictures import refuse_misplaced
+from gemwright.engine.request import PromptImage, Request
 from gemwright.errors import UserError
 from gemwright.text.tokenizer import Tokenizer
 
@@ -27,7 +28,7 @@ def encode(prompt: str | Sequence[int], tokenizer: Tokenizer | None) -> tuple[in
 def check(request: Request, *, vocab: int, context: int | None, tokenizer: Tokenizer | None) -> None:
     """Raises `UserError` for a request that the engine cannot run; warns of a prompt that `<bos>` does not begin."""
     ids = request.ids
-    check_ids(ids, vocab)
+    check_ids(ids, vocab, rows_of(request.images, len(ids)))
     if context is not None and len(ids) >= context:
         raise UserError(
             f"the prompt has {len(ids)} tokens, the context holds {context}, at least one of them for the answer",
@@ -45,12 +46,20 @@ def check(request: Request, *, vocab: int, context: int | None, tokenizer: Token
             warnings.warn(f"the prompt {found} (id {tokenizer.bos}); the model expects it once", stacklevel=3)
 
 
-def check_ids(ids: Sequence[int], vocab: int) -> None:
-    """Raises `UserError` for no ids, or naming the first one that the model's table has no row for."""
+def rows_of(images: Sequence[PromptImage], length: int) -> frozenset[int]:
+    """The indices of a prompt of that length that pictures stand at. Raises `ValueError` for misplaced ones."""
+    refuse_misplaced(images, length)
+    return frozenset(at for image in images for at in range(image.first, image.end))
+
+
+def check_ids(ids: Sequence[int], vocab: int, pictures: Collection[int] = ()) -> None:
+    """Raises `UserError` for no ids, or naming the first one that the model's table has no row for. What stands at the
+    indices `pictures` is never looked up."""
     if not ids:
         raise UserError("the prompt is empty", hint="give at least one token")
     for at, id in enumerate(ids):
-        if isinstance(id, bool) or not isinstance(id, int) or not 0 <= id < vocab:
+        whole = isinstance(id, int) and not isinstance(id, bool)
+        if not whole or not (0 <= id < vocab or (id >= 0 and at in pictures)):
             raise UserError(
                 f"token {at} of the prompt is {id!r}, ids go from 0 to {vocab - 1}",
                 hint="use the model's own tokenizer",

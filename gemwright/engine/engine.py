@@ -15,13 +15,15 @@ from torch import Tensor
 from gemwright.cache.allocate import allocate
 from gemwright.engine import door
 from gemwright.engine import sampling as draw
+from gemwright.engine.eyes import Eyes
 from gemwright.engine.progress import Progress, Session
-from gemwright.engine.request import Completion, Event, Request, Sampling, TokenLogprob
+from gemwright.engine.request import Completion, Event, PromptImage, Request, Sampling, TokenLogprob
 from gemwright.engine.room import capacity, choose_context
 from gemwright.engine.schedule import Part, Schedule
 from gemwright.errors import UserError
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.head import Head
+from gemwright.ops.span import Image
 from gemwright.text.tokenizer import Tokenizer
 from gemwright.text.turns import stop_ids
 
@@ -46,6 +48,7 @@ class Engine:
         chunk: int = 512,
         defaults: Sampling | None = None,
         int8_cache: bool = False,
+        eyes: Eyes | None = None,
     ) -> None:
         """Allocates the cache, in the model's dtype and on its device.
 
@@ -55,10 +58,11 @@ class Engine:
             context: tokens that one sequence may have, prompt and answer (default: what the model was made for, less
                 where memory is short, with a warning).
             sequences: requests that run at once, idle conversations included.
-            chunk: prompt tokens in one step.
+            chunk: prompt tokens in one step; a picture with more of them has a step of its own.
             defaults: the checkpoint's sampling (see `request.defaults_of`); default: Gemma's own, and the tokenizer's
                 stop ids.
             int8_cache: keep the global layers' keys and values in 8 bits, half of bfloat16's memory.
+            eyes: what pictures are seen with; engines may share it. None: a model for text only.
 
         Raises `UserError` for a context that the model was not made for, or that the memory does not hold.
         """
@@ -79,6 +83,7 @@ class Engine:
                 hint="give a smaller context; gemwright plan shows what fits",
             ) from error
         self._sequences = sequences
+        self._eyes = eyes
         self._banned = torch.tensor(
             door.never_drawn(tokenizer, model.spec.vocab), dtype=torch.int64, device=self.device
         )
@@ -98,6 +103,8 @@ class Engine:
         again. Raises `UserError` for a prompt that cannot be run, `ValueError` for a session that is at work.
         """
         door.check(request, vocab=self.model.spec.vocab, context=self.context, tokenizer=self.tokenizer)
+        if request.images:
+            self.check_images(request.images)
         if session is not None and session.busy:
             raise ValueError("this session has a request under way; finish or cancel it first")
         key, self._next = self._next, self._next + 1
@@ -108,6 +115,7 @@ class Engine:
             context=self.context,
             tokenizer=self.tokenizer,
             session=session,
+            images=request.images,
         )
         if session is not None:
             session.busy = True
@@ -128,6 +136,24 @@ class Engine:
     def encode(self, prompt: str | Sequence[int]) -> tuple[int, ...]:
         """A prompt's ids: text gets exactly one `<bos>`, ids are taken as they are (see `door.encode`)."""
         return door.encode(prompt, self.tokenizer)
+
+    @property
+    def eyes(self) -> Eyes:
+        """What pictures are seen with. Raises `UserError` for an engine without."""
+        if self._eyes is None:
+            raise UserError(
+                f"{self.model.spec.name} has no vision tower here: it sees no pictures",
+                hint="leave the pictures out, or take a model with a tower",
+            )
+        return self._eyes
+
+    def check_images(self, images: Sequence[PromptImage]) -> None:
+        """Raises `UserError` where there is no tower, `ValueError` for pictures that are not made for it."""
+        eyes = self.eyes
+        if eyes.width != self.model.spec.width:
+            raise ValueError(f"a tower for a width of {eyes.width} cannot serve one of {self.model.spec.width}")
+        if wrong := [image.count for image in images if image.count != eyes.soft]:
+            raise ValueError(f"a picture has {eyes.soft} soft tokens here, not {wrong[0]}")
 
     def cancel(self, key: int) -> Event | None:
         """Ends a request now and frees its place. Its last event, which no `step` returns; None if it was read before.
@@ -151,7 +177,7 @@ class Engine:
         if session.handle is not None:
             self._idle.pop(session, None)
             self.cache.free(session.handle)
-            session.handle, session.ids = None, []
+            session.handle, session.ids, session.images = None, [], ()
 
     # ---------------------------------------------------------------------------------------------- ways to drive it
 
@@ -214,7 +240,8 @@ class Engine:
         """One step: its events go to the box."""
         for key in self._schedule.admit():
             self._place(self._live[key])
-        parts = self._schedule.parts(lambda key: self._live[key].pending)
+        live = self._live
+        parts = self._schedule.parts(lambda key: live[key].pending, lambda key: live[key].pictures())
         members = [(self._live[part.request], part) for part in parts]
         if not members:
             return
@@ -234,7 +261,12 @@ class Engine:
         reading = [progress.remembered < progress.prompt for progress, _ in members]
         counts = [part.count for _, part in members]
         ids = [id for progress, part in members for id in _next_ids(progress, part)]
-        step = self.cache.prepare([progress.handle for progress, _ in members], counts)
+        seen = [
+            (index, image) for index, (progress, part) in enumerate(members) for image in progress.coming(part.count)
+        ]
+        soft = self.eyes.encode([image.picture for _, image in seen]).to(self.device) if seen else None
+        images = [Image(index, image.first, image.count) for index, image in seen]
+        step = self.cache.prepare([progress.handle for progress, _ in members], counts, images)
         ends = torch.tensor(counts).cumsum(0) - 1
         rows = ends[torch.tensor([part.last for _, part in members])].to(self.device)
         ready = [progress for progress, part in members if part.last]
@@ -244,7 +276,7 @@ class Engine:
 
         with torch.inference_mode():
             tokens = torch.tensor(ids, dtype=torch.int64, device=self.device)
-            logits = self.model(tokens, step.span, memory=step, use=last_rows)
+            logits = self.model(tokens, step.span, memory=step, use=last_rows, soft=soft)
             drawn = [self._draw(progress, logits[row]) for row, progress in enumerate(ready)]
         step.commit()
         seconds = time.perf_counter() - began
@@ -276,7 +308,7 @@ class Engine:
         """Gives an admitted request its session's place, cut back to what both share; or makes room for a new one."""
         session = progress.session
         if session is not None and session.handle is not None:
-            handle, keep = session.handle, session.shared(progress.ids)
+            handle, keep = session.handle, session.shared(progress.ids, progress.images)
             self._idle.pop(session, None)
             session.handle = None
             back = handle.length - keep
@@ -313,6 +345,7 @@ class Engine:
             return
         if session is not None and self.cache.intact(handle):
             session.handle, session.ids = handle, progress.ids[: handle.length]
+            session.images = tuple(image for image in progress.images if image.end <= handle.length)
             self._idle[session] = None
         else:
             self.cache.free(handle)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
-from gemwright.engine.request import Completion, Event, FinishReason, Sampling, TokenLogprob, Usage
+from gemwright.engine.request import Completion, Event, FinishReason, PromptImage, Sampling, TokenLogprob, Usage
 from gemwright.engine.stop import StopStrings
 from gemwright.text.stream import TextStream
 from gemwright.text.tokenizer import Tokenizer
@@ -16,21 +18,30 @@ _ENDLESS = 8192  # tokens of an answer where neither the request nor a context e
 class Session:
     """What one conversation leaves in the cache between its requests.
 
-    `ids` are the tokens that the handle remembers, in order. The engine may take the handle away while the session is
-    idle and places run short; the next request then reads its whole prompt again, with the same result.
+    `ids` are the tokens that the handle remembers, in order, `images` the pictures among them. The engine may take the
+    handle away while the session is idle and places run short; the next request then reads its whole prompt again, with
+    the same result.
     """
 
     def __init__(self) -> None:
         self.ids: list[int] = []
+        self.images: tuple[PromptImage, ...] = ()
         self.handle: Any = None  # of the engine's cache
         self.busy = False
 
-    def shared(self, ids: list[int]) -> int:
-        """How many of the remembered ids begin `ids`, leaving at least its last one to run."""
+    def shared(self, ids: list[int], images: Sequence[PromptImage] = ()) -> int:
+        """How many of the remembered ids begin `ids`, leaving at least its last one to run.
+
+        The ids of all pictures are alike: what counts there is the picture. None is shared in part.
+        """
         most = min(len(self.ids), len(ids) - 1)
-        if self.ids[:most] == ids[:most]:
-            return most
-        return next(at for at in range(most) if self.ids[at] != ids[at])
+        if self.ids[:most] != ids[:most]:
+            most = next(at for at in range(most) if self.ids[at] != ids[at])
+        for mine, theirs in zip_longest(self.images, images):
+            if mine != theirs:
+                most = min([most, *(image.first for image in (mine, theirs) if image is not None)])
+                break
+        return next((image.first for image in images if image.first < most < image.end), most)
 
 
 class Progress:
@@ -45,10 +56,12 @@ class Progress:
         context: int | None,
         tokenizer: Tokenizer | None,
         session: Session | None,
+        images: Sequence[PromptImage] = (),
     ) -> None:
         """`sampling` resolved; `context`: ids that the sequence may have, prompt and answer (None: no limit)."""
         self.key = key
         self.ids = list(ids)
+        self.images = tuple(images)
         self.prompt = len(ids)
         self.sampling = sampling
         self.seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
@@ -74,6 +87,16 @@ class Progress:
     def pending(self) -> int:
         """Ids that the cache does not hold yet."""
         return len(self.ids) - self.remembered
+
+    def coming(self, count: int) -> list[PromptImage]:
+        """The pictures among the next `count` pending ids."""
+        begin = self.remembered
+        return [image for image in self.images if begin <= image.first < begin + count]
+
+    def pictures(self) -> list[tuple[int, int]]:
+        """Where the pending pictures begin and end, counted from the first pending id."""
+        begin = self.remembered
+        return [(image.first - begin, image.end - begin) for image in self.images if image.first >= begin]
 
     @property
     def drawn(self) -> int:

@@ -1,7 +1,7 @@
 """What a caller asks of the engine, and what the engine answers. Plain data: no torch here.
 
 `Sampling` says how to draw and when to stop, `Request` adds the prompt, `Event` is one drawn token, `Completion` the
-whole answer.
+whole answer. `PromptImage` is a picture in a prompt.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gemwright.errors import UserError
+
+if TYPE_CHECKING:
+    from gemwright.image.picture import Picture
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -144,14 +147,31 @@ def defaults_of(generation: Mapping[str, Any], stop_ids: Sequence[int] = ()) -> 
 
 
 @dataclass(frozen=True, kw_only=True)
+class PromptImage:
+    """A picture in a prompt: `count` ids from the one of index `first` on stand for its soft tokens, whichever ids they
+    are. `picture` is what the vision tower is shown; two with equal pixels are equal."""
+
+    first: int
+    count: int
+    picture: Picture
+
+    @property
+    def end(self) -> int:
+        """The index after its last id."""
+        return self.first + self.count
+
+
+@dataclass(frozen=True, kw_only=True)
 class Request:
-    """A prompt as token ids, taken as they are, and how to go on from it."""
+    """A prompt as token ids, taken as they are, the pictures among them in order, and how to go on from it."""
 
     ids: tuple[int, ...]
     sampling: Sampling = Sampling()
+    images: tuple[PromptImage, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ids", tuple(self.ids))
+        object.__setattr__(self, "images", tuple(self.images))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,7 +73,8 @@ def adjust(logits: Tensor, sampling: Sampling, *, seen: Collection[int], banned:
     logits = logits.float().clone()
     penalty = sampling.repetition_penalty or 1.0
     if penalty != 1.0 and seen:
-        ids = torch.tensor(sorted(set(seen)), device=logits.device)
+        # A picture's ids may lie beyond the table.
+        ids = torch.tensor(sorted(id for id in set(seen) if id < len(logits)), device=logits.device)
         values = logits[ids]
         logits[ids] = torch.where(values > 0, values / penalty, values * penalty)
     if sampling.logit_bias:

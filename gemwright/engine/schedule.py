@@ -7,15 +7,17 @@ step needs one rule:
 
 - every running request with a single pending id runs it (this is batched decode);
 - the longer ones share `chunk` tokens, the oldest first (this is chunked prefill, in the same ragged step);
+- a picture is run whole: a share ends before one that it would cut, and a picture that comes next and is larger than
+  `chunk` makes a share of its own, in a step where no other prompt has one before it;
 - a place that is free goes to the request that has waited longest.
 
-A step thus holds at most `chunk` tokens of prompts and one token for each of the others, so that its memory is bounded
-and a long prompt never stops the others from drawing.
+A step thus holds at most `chunk` tokens of prompts (or one picture) and one token for each of the others, so that its
+memory is bounded and a long prompt never stops the others from drawing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -67,8 +69,13 @@ class Schedule:
             self._running[request] = None
             yield request
 
-    def parts(self, pending: Callable[[int], int]) -> list[Part]:
-        """The next step's shares; `pending` tells how many ids of a running request the cache does not hold (≥ 1)."""
+    def parts(
+        self,
+        pending: Callable[[int], int],
+        pictures: Callable[[int], Sequence[tuple[int, int]]] = lambda request: (),
+    ) -> list[Part]:
+        """The next step's shares; `pending` tells how many ids of a running request the cache does not hold (≥ 1),
+        `pictures` where pictures begin and end among these, counted from the first."""
         budget = self._chunk
         parts = []
         for request in self._running:
@@ -78,8 +85,17 @@ class Schedule:
             if left == 1:
                 parts.append(Part(request=request, count=1, last=True))
                 continue
-            count = min(left, budget)
-            budget -= count
+            count = _uncut(min(left, budget), pictures(request), alone=budget == self._chunk)
+            budget = max(0, budget - count)
             if count:
                 parts.append(Part(request=request, count=count, last=count == left))
         return parts
+
+
+def _uncut(count: int, pictures: Sequence[tuple[int, int]], alone: bool) -> int:
+    """`count` ids, or those before the picture that they would cut; that picture whole if none is before it and this
+    share is `alone`, else nothing."""
+    for begin, end in pictures:
+        if begin < count < end:
+            return begin or (end if alone else 0)
+    return count

@@ -31,7 +31,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from gemwright.errors import UserError
 from gemwright.text.config_files import read_object, read_text, token_name, tokenizer_config
 from gemwright.text.tokenizer import Tokenizer
-from gemwright.text.turns import ROLES, Layout, Message, Rendered, Role, render
+from gemwright.text.turns import ROLES, Layout, Message, Rendered, Role, add_words, render
 
 BUILT_IN = """\
 {{ bos_token }}
@@ -106,15 +106,22 @@ class ChatTemplate:
                 hint="fetch chat_template.jinja or tokenizer_config.json again",
             ) from error
 
-    def render(self, messages: Sequence[Message], tokenizer: Tokenizer, add_generation_prompt: bool = True) -> Rendered:
+    def render(
+        self,
+        messages: Sequence[Message],
+        tokenizer: Tokenizer,
+        add_generation_prompt: bool = True,
+        soft: int | None = None,
+    ) -> Rendered:
         """Ids, roles and loss mask of a conversation in this template's layout, beginning with exactly one `<bos>`.
 
         `loss` is true on the model's messages and on a stop piece directly after one. A template that writes no
-        `<bos>` gets one.
+        `<bos>` gets one. Pictures are put into the messages as `turns.render` does it, with `soft` tokens each: the
+        template never hears of them.
 
         Raises:
             UserError: the template refuses the conversation, fails, drops or repeats a message, rewrites one in
-                another way than trimming, or writes `<bos>` twice.
+                another way than trimming, or writes `<bos>` twice; what `turns.render` raises for pictures.
         """
         frames, kept = self._frames(messages, add_generation_prompt)
         stops = {tokenizer.eos, tokenizer.end_of_turn}
@@ -129,7 +136,7 @@ class ChatTemplate:
                 number, content = kept[index]
                 role = ROLES.get(messages[number].role, Role.FRAME)
                 after_model = role is Role.MODEL
-                layout.add(tokenizer.encode(content), role, loss=after_model)
+                add_words(layout, content, messages[number].images, role, tokenizer, soft)
         return _with_one_bos(layout.rendered(), tokenizer)
 
     def _frames(self, messages: Sequence[Message], prompt: bool) -> tuple[list[str], list[tuple[int, str]]]:
@@ -208,7 +215,8 @@ def _with_one_bos(rendered: Rendered, tokenizer: Tokenizer) -> Rendered:
         raise UserError(f"the chat template writes <bos> {count} times, not once at the start", hint=_USE_BUILT_IN)
     if count == 1:
         return rendered
-    return Rendered([tokenizer.bos, *rendered.ids], [Role.FRAME, *rendered.roles], [False, *rendered.loss])
+    images = [(row + 1, image) for row, image in rendered.images]
+    return Rendered([tokenizer.bos, *rendered.ids], [Role.FRAME, *rendered.roles], [False, *rendered.loss], images)
 
 
 def template_text(folder: Path) -> str | None:

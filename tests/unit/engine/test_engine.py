@@ -73,7 +73,7 @@ def test_no_step_reads_more_prompt_than_a_chunk(tiny: Tiny, monkeypatch: pytest.
     lengths: list[list[int]] = []
     prepare = engine.cache.prepare
     monkeypatch.setattr(
-        engine.cache, "prepare", lambda handles, counts: lengths.append(list(counts)) or prepare(handles, counts)
+        engine.cache, "prepare", lambda handles, counts, *rest: lengths.append(list(counts)) or prepare(handles, counts)
     )
     engine.run([Request(ids=prompt(length), sampling=GREEDY) for length in (30, 20, 9)])
     assert max(sum(count for count in step if count > 1) for step in lengths) == 7

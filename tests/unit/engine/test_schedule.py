@@ -54,6 +54,26 @@ def test_a_request_without_pending_ids_is_misuse() -> None:
         schedule.parts(lambda _: 0)
 
 
+def shares(chunk: int, pending: dict[int, int], pictures: dict[int, list[tuple[int, int]]]) -> dict[int, int]:
+    schedule = Schedule(places=len(pending), chunk=chunk)
+    for request in pending:
+        schedule.add(request)
+    admitted(schedule)
+    parts = schedule.parts(pending.__getitem__, lambda request: pictures.get(request, []))
+    return {part.request: part.count for part in parts}
+
+
+def test_a_share_ends_before_the_picture_that_it_would_cut() -> None:
+    assert shares(10, {0: 30}, {0: [(2, 6), (8, 12)]}) == {0: 8}
+    assert shares(12, {0: 30}, {0: [(2, 6), (8, 12)]}) == {0: 12}
+
+
+def test_a_picture_larger_than_a_chunk_is_run_whole_and_alone() -> None:
+    """Beside single tokens, but not beside another prompt's."""
+    assert shares(4, {0: 1, 1: 30, 2: 9}, {1: [(0, 16)]}) == {0: 1, 1: 16}
+    assert shares(4, {0: 2, 1: 30, 2: 9}, {1: [(0, 16)]}) == {0: 2, 2: 2}
+
+
 @pytest.mark.parametrize(("places", "chunk"), [(0, 4), (4, 0)])
 def test_no_place_or_no_chunk_is_misuse(places: int, chunk: int) -> None:
     with pytest.raises(ValueError, match="at least one"):
@@ -91,3 +111,44 @@ def test_every_request_ends_and_no_step_is_larger_than_its_bound(
                     schedule.remove(part.request)
         steps += 1
         assert steps <= sum(length + answer for length, answer in prompts)
+
+
+@given(
+    prompts=st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=4), max_size=6),
+    places=st.integers(1, 4),
+    chunk=st.integers(1, 9),
+)
+def test_no_picture_is_cut_and_every_prompt_is_read(
+    prompts: list[list[tuple[int, int]]], places: int, chunk: int
+) -> None:
+    """A prompt is texts and pictures in turn, of these lengths, and a last token."""
+    schedule, length, pictures = Schedule(places=places, chunk=chunk), {}, {}
+    for request, pieces in enumerate(prompts):
+        at, pictures[request] = 0, []
+        for text, picture in pieces:
+            if picture:
+                pictures[request].append((at + text, at + text + picture))
+            at += text + picture
+        length[request] = at + 1
+        schedule.add(request)
+    done = dict.fromkeys(length, 0)
+    largest = max([end - begin for all_of in pictures.values() for begin, end in all_of], default=0)
+    while schedule.waiting or schedule.running:
+        admitted(schedule)
+        parts = schedule.parts(
+            lambda request: length[request] - done[request],
+            lambda request: [
+                (begin - done[request], end - done[request])
+                for begin, end in pictures[request]
+                if begin >= done[request]
+            ],
+        )
+        assert parts
+        assert sum(part.count for part in parts if part.count > 1) <= max(chunk, largest)
+        for part in parts:
+            done[part.request] += part.count
+            assert not any(begin < done[part.request] < end for begin, end in pictures[part.request])
+            assert part.last == (done[part.request] == length[part.request])
+            if part.last:
+                schedule.remove(part.request)
+    assert done == length

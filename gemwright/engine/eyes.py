@@ -1,0 +1,130 @@
+"""Pictures → soft tokens, each encoded once: a vision tower that is loaded when it is first needed, and a memory of
+what it made."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from gemwright.arch.spec import Vision
+from gemwright.engine.pictures import Shown, Source, show
+from gemwright.image.pan_scan import PAN_SCAN, PanScan
+from gemwright.image.picture import Picture
+from gemwright.image.resize import pixels
+from gemwright.nn.gemma import Tower
+from gemwright.nn.linear import samples
+
+# About fifty pictures of the widest published decoder in bfloat16, or a hundred of the narrowest that sees.
+_BUDGET = 128 * 2**20
+
+
+class SoftCache:
+    """Soft tokens by tower and picture, those used last; several towers and engines may share one."""
+
+    def __init__(self, budget: int = _BUDGET) -> None:
+        """`budget`: bytes that it keeps at most."""
+        self.budget = budget
+        self.bytes = 0
+        self._held: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, tower: str, picture: str) -> Tensor | None:
+        """What the tower of that digest made of the picture of that fingerprint, if it is still there."""
+        found = self._held.get((tower, picture))
+        if found is not None:
+            self._held.move_to_end((tower, picture))
+        return found
+
+    def put(self, tower: str, picture: str, soft: Tensor) -> None:
+        """Keep it, in place of what was not used for longest. What is larger than the budget is not kept."""
+        key, size = (tower, picture), soft.numel() * soft.element_size()
+        if key in self._held or size > self.budget:
+            return
+        self._held[key] = soft
+        self.bytes += size
+        while self.bytes > self.budget:
+            _, old = self._held.popitem(last=False)
+            self.bytes -= old.numel() * old.element_size()
+
+
+class Eyes:
+    """How engines see. The tower is loaded at the first picture; several engines of one model may share it."""
+
+    def __init__(
+        self,
+        load: Callable[[], Tower],
+        cache: SoftCache | None = None,
+        rule: Callable[[], tuple[PanScan, bool]] = lambda: (PAN_SCAN, False),
+    ) -> None:
+        """`load` gives the tower, or raises `UserError` where it cannot be read. `cache`: default: one of its own.
+        `rule`: how pan and scan cuts pictures for this model, and whether it does so unasked."""
+        self._load, self._rule = load, rule
+        self._tower: Tower | None = None
+        self._digest = ""
+        self.cache = SoftCache() if cache is None else cache
+
+    @property
+    def tower(self) -> Tower:
+        """The tower, loaded if it was not. Raises `UserError` where there is none."""
+        if self._tower is None:
+            tower = self._load()
+            self._tower, self._digest = tower, digest(tower)
+        return self._tower
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the tower is in memory."""
+        return self._tower is not None
+
+    @property
+    def spec(self) -> Vision:
+        """The tower's shape."""
+        return self.tower.spec
+
+    @property
+    def soft(self) -> int:
+        """Soft tokens of one picture."""
+        return self.spec.tokens
+
+    @property
+    def width(self) -> int:
+        """Of the decoder that the tower was made for."""
+        return self.tower.projector.weight.shape[1]
+
+    def show(self, source: Source, *, pan_scan: bool | None = None, name: str = "") -> Shown:
+        """A picture as the tower takes it, see `pictures.show`. `pan_scan`: cut it, if it is wide or tall; None: as the
+        model's makers want it, which is mostly not."""
+        side = self.spec.tower.image
+        rule, unasked = self._rule()
+        return show(source, side, rule=rule if (unasked if pan_scan is None else pan_scan) else None, name=name)
+
+    def encode(self, pictures: Sequence[Picture]) -> Tensor:
+        """Soft tokens of all pictures, one after the other: `[M, D]` in the tower's dtype, on its device.
+
+        A picture goes through the tower alone, so that its soft tokens depend on nothing else.
+        """
+        tower, parts = self.tower, []
+        for picture in pictures:
+            soft = self.cache.get(self._digest, picture.sha256)
+            if soft is None:
+                values = torch.from_numpy(pixels(picture, tower.spec.tower.image))
+                with torch.no_grad():
+                    soft = tower.encode(values[None])[0]
+                self.cache.put(self._digest, picture.sha256, soft)
+            parts.append(soft)
+        return torch.cat(parts)
+
+
+def digest(tower: Tower) -> str:
+    """A name for these weights: a hash over the shape and evenly spaced elements of every parameter."""
+    found = hashlib.sha256(f"{tower.spec} {tower.dtype}".encode())
+    for name, module in tower.named_modules():
+        for kind, some in samples(module).items():
+            found.update(f"{name}.{kind}".encode() + some.numpy().tobytes())
+    return found.hexdigest()[:32]
