@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
@@ -58,7 +59,7 @@ def check(
 
     Example: [bold]gemwright data check texts chats.jsonl --against questions.jsonl[/bold]
     """
-    counted = findings.Counts(_tokenizer(tokenizer))
+    counted = findings.Counts(_tokenizer(tokenizer), lambda: _soft(tokenizer))
     filters = _filters("keep", near, _evaluations(against, against_field or field, ngram), seed)
     read, stream = _read(sources, field, skip_broken, None)
     with findings.Progress(filters) as progress:
@@ -183,6 +184,20 @@ def _tokenizer(model: str | None) -> Tokenizer | None:
     from gemwright.weights import hub
 
     return Tokenizer.load(hub.resolve(model))
+
+
+@cache
+def _soft(model: str | None) -> int:
+    """Tokens that a picture takes in a model; where it is only a tokenizer, or sees nothing, in the published ones."""
+    from gemwright.arch.gemma3 import SIGLIP
+    from gemwright.loading import open_checkpoint, sight
+    from gemwright.weights import hub
+
+    try:
+        vision = sight(open_checkpoint(hub.resolve(model)))
+    except UserError:  # a vocabulary alone is enough to count by
+        vision = None
+    return (vision or SIGLIP).tokens
 
 
 # ----------------------------------------------------------------------------------------------------------------------

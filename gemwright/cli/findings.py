@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,9 @@ _OFTEN = 0.1  # seconds between looks of a terminal
 class Counts:
     """Sizes of what passes: `tokens`, and the `longest` text by its bytes and name."""
 
-    def __init__(self, tokenizer: Tokenizer | None) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer | None, soft: Callable[[], int]) -> None:
+        """`soft` tells how many tokens a picture takes; it is asked when there is one."""
+        self._tokenizer, self._soft = tokenizer, soft
         self.tokens = 0
         self.longest: tuple[int, str] | None = None
 
@@ -35,7 +36,7 @@ class Counts:
             if self.longest is None or size(entry) > self.longest[0]:
                 self.longest = size(entry), entry.name
             if self._tokenizer is not None:
-                self.tokens += _tokens(entry, self._tokenizer)
+                self.tokens += _tokens(entry, self._tokenizer, self._soft)
             yield entry
 
     def to_json(self) -> dict[str, Any]:
@@ -54,14 +55,15 @@ class Counts:
             print(f"longest: {self.longest[1]}, {show.size(self.longest[0])}")
 
 
-def _tokens(entry: Entry, tokenizer: Tokenizer) -> int:
-    """Tokens of a text, or of a conversation with its turn marks."""
+def _tokens(entry: Entry, tokenizer: Tokenizer, soft: Callable[[], int]) -> int:
+    """Tokens of a text, or of a conversation with its turn marks and pictures."""
     from gemwright.data.documents import Document
     from gemwright.text.turns import render
 
     if isinstance(entry, Document):
         return len(tokenizer.encode(entry.text))
-    return len(render(entry.messages, tokenizer, add_generation_prompt=False).ids)
+    of_a_picture = soft() if entry.keys else None
+    return len(render(entry.messages, tokenizer, add_generation_prompt=False, soft=of_a_picture).ids)
 
 
 def tree(read: Report, filters: Filters) -> dict[str, Any]:

@@ -16,10 +16,12 @@ import typer
 
 import gemwright
 from gemwright.cli import (
+    batch,
     bench,
     chat,
     convert,
     data,
+    encode,
     eval,
     generate,
     inspect,
@@ -29,6 +31,7 @@ from gemwright.cli import (
     pull,
     quantize,
     score,
+    serve,
     show,
     teach,
     tokenizer,
@@ -69,9 +72,28 @@ def gemwright_command(
     """
 
 
-for _module in (chat, generate, score, inspect, plan, new, convert, quantize, pull, train, tune, teach, bench, eval):
+_COMMANDS = (
+    chat,
+    generate,
+    serve,
+    batch,
+    score,
+    inspect,
+    plan,
+    new,
+    convert,
+    quantize,
+    pull,
+    train,
+    tune,
+    teach,
+    encode,
+    bench,
+)
+_NEED_NOTHING = ("bench", "chat", "eval", "inspect", "plan", "serve")
+for _module in (*_COMMANDS, eval):
     _name = _module.__name__.rpartition(".")[2]
-    app.command(_name, no_args_is_help=_name not in ("bench", "chat", "eval", "inspect", "plan"))(_module.run)
+    app.command(_name, no_args_is_help=_name not in _NEED_NOTHING)(_module.run)
 app.add_typer(lora.app, name="lora")
 app.add_typer(tokenizer.app, name="tokenizer")
 app.add_typer(data.app, name="data")

@@ -223,7 +223,7 @@ class Chat:
                 self._closed = True
             elif reply[-1] in ends:
                 reply.pop()
-            else:
+            elif self._tokenizer.decode(reply) != completion.text:  # not the end of a grammar, which keeps all
                 reply = self._tokenizer.encode(completion.text)
         self._ids, self._images = prompt + reply, images
         self._said += [message, Message("model", completion.text)]

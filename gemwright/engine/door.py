@@ -39,6 +39,8 @@ def check(request: Request, *, vocab: int, context: int | None, tokenizer: Token
             raise UserError(f"there is a logit bias for id {id}, ids go from 0 to {vocab - 1}", hint="leave it out")
     if request.sampling.stop and tokenizer is None:
         raise UserError("stop strings need a tokenizer, this model has none", hint="use stop_ids")
+    if request.sampling.grammar is not None and tokenizer is None:
+        raise UserError("a grammar needs a tokenizer, this model has none", hint="leave the grammar out")
     if tokenizer is not None:
         begin = ids[:2].count(tokenizer.bos) if ids[0] == tokenizer.bos else 0
         if begin != 1:

@@ -15,6 +15,7 @@ from torch import Tensor
 from gemwright.cache.allocate import allocate
 from gemwright.engine import door
 from gemwright.engine import sampling as draw
+from gemwright.engine.constrain import Constraint
 from gemwright.engine.eyes import Eyes
 from gemwright.engine.progress import Progress, Session
 from gemwright.engine.request import Completion, Event, PromptImage, Request, Sampling, TokenLogprob
@@ -100,22 +101,26 @@ class Engine:
         """Queues a request and returns its number.
 
         With a `session` the prompt is the whole conversation so far; what the session remembers of it is not read
-        again. Raises `UserError` for a prompt that cannot be run, `ValueError` for a session that is at work.
+        again. Raises `UserError` for a prompt that cannot be run or a grammar that cannot be followed, `ValueError` for
+        a session that is at work.
         """
         door.check(request, vocab=self.model.spec.vocab, context=self.context, tokenizer=self.tokenizer)
         if request.images:
             self.check_images(request.images)
         if session is not None and session.busy:
             raise ValueError("this session has a request under way; finish or cancel it first")
+        sampling = request.sampling.resolve(self.defaults)
+        constraint = self._constraint(sampling)
         key, self._next = self._next, self._next + 1
         self._live[key] = Progress(
             key,
             list(request.ids),
-            request.sampling.resolve(self.defaults),
+            sampling,
             context=self.context,
             tokenizer=self.tokenizer,
             session=session,
             images=request.images,
+            constraint=constraint,
         )
         if session is not None:
             session.busy = True
@@ -287,17 +292,40 @@ class Engine:
                 self._failed[progress.key] = found
                 self._retire(progress)
                 continue
-            event = progress.take(*found)
-            self._outbox.append(event)
-            if event.completion is not None:
-                self._retire(progress)
+            self._take(progress, *found)
+
+    def _take(self, progress: Progress, id: int, logprob: TokenLogprob | None) -> None:
+        """A drawn token, and those that its grammar leaves no choice about: they stand before the next draw and are
+        read in one step, as a prompt is."""
+        event = progress.take(id, logprob)
+        self._outbox.append(event)
+        constraint = progress.constraint
+        if event.completion is None and constraint is not None and progress.sampling.logprobs is None:
+            for forced in constraint.forced():
+                event = progress.take(forced, None)
+                self._outbox.append(event)
+                if event.completion is not None:
+                    break
+        if event.completion is not None:
+            self._retire(progress)
+
+    def _constraint(self, sampling: Sampling) -> Constraint | None:
+        """What an answer with this (resolved) sampling is held to."""
+        if sampling.grammar is None:
+            return None
+        assert self.tokenizer is not None, "the door lets no grammar in without a tokenizer"
+        return Constraint(sampling.grammar, self.tokenizer, vocab=self.model.spec.vocab, ends=sampling.stop_ids)
 
     def _draw(self, progress: Progress, logits: Tensor) -> tuple[int, TokenLogprob | None] | UserError:
         """The next token of one request, or why none can be drawn."""
         chosen = progress.sampling
         number = draw.uniform(progress.seed, progress.drawn)
         try:
-            id = draw.pick(logits, chosen, seen=progress.ids, banned=self._banned, number=number)
+            allowed = logits
+            if progress.constraint is not None:
+                allowed = logits.clone()  # what is reported is the model's own distribution
+                progress.constraint.apply(allowed)
+            id = draw.pick(allowed, chosen, seen=progress.ids, banned=self._banned, number=number)
         except UserError as error:
             return error
         return id, None if chosen.logprobs is None else draw.logprob(logits, id, chosen.logprobs)

@@ -3,7 +3,6 @@ what it made."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
@@ -16,7 +15,6 @@ from gemwright.image.pan_scan import PAN_SCAN, PanScan
 from gemwright.image.picture import Picture
 from gemwright.image.resize import pixels
 from gemwright.nn.gemma import Tower
-from gemwright.nn.linear import samples
 
 # About fifty pictures of the widest published decoder in bfloat16, or a hundred of the narrowest that sees.
 _BUDGET = 128 * 2**20
@@ -74,7 +72,7 @@ class Eyes:
         """The tower, loaded if it was not. Raises `UserError` where there is none."""
         if self._tower is None:
             tower = self._load()
-            self._tower, self._digest = tower, digest(tower)
+            self._tower, self._digest = tower, tower.digest()
         return self._tower
 
     @property
@@ -119,12 +117,3 @@ class Eyes:
                 self.cache.put(self._digest, picture.sha256, soft)
             parts.append(soft)
         return torch.cat(parts)
-
-
-def digest(tower: Tower) -> str:
-    """A name for these weights: a hash over the shape and evenly spaced elements of every parameter."""
-    found = hashlib.sha256(f"{tower.spec} {tower.dtype}".encode())
-    for name, module in tower.named_modules():
-        for kind, some in samples(module).items():
-            found.update(f"{name}.{kind}".encode() + some.numpy().tobytes())
-    return found.hexdigest()[:32]

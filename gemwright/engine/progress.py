@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
+from gemwright.engine.constrain import Constraint
 from gemwright.engine.request import Completion, Event, FinishReason, PromptImage, Sampling, TokenLogprob, Usage
 from gemwright.engine.stop import StopStrings
 from gemwright.text.stream import TextStream
@@ -57,8 +58,10 @@ class Progress:
         tokenizer: Tokenizer | None,
         session: Session | None,
         images: Sequence[PromptImage] = (),
+        constraint: Constraint | None = None,
     ) -> None:
-        """`sampling` resolved; `context`: ids that the sequence may have, prompt and answer (None: no limit)."""
+        """`sampling` resolved; `context`: ids that the sequence may have, prompt and answer (None: no limit);
+        `constraint`: of this answer alone."""
         self.key = key
         self.ids = list(ids)
         self.images = tuple(images)
@@ -66,6 +69,7 @@ class Progress:
         self.sampling = sampling
         self.seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         self.session = session
+        self.constraint = constraint
         self.handle: Any = None
         self.cached = 0
         self.prefill_seconds = 0.0
@@ -113,6 +117,10 @@ class Progress:
     def take(self, id: int, logprob: TokenLogprob | None) -> Event:
         """The next token of the answer; its event holds the completion when it is the last."""
         self.ids.append(id)
+        constraint = self.constraint
+        if constraint is not None:  # all that it has not seen: after an interruption it may be one behind
+            for new in self.ids[self.prompt + constraint.taken :]:
+                constraint.take(new)
         if logprob is not None:
             self._logprobs.append(logprob)
         if id in self._ends:
@@ -120,6 +128,8 @@ class Progress:
         text = self._stops.push(self._stream.push(id)) if self._stream else ""
         self._text.append(text)
         if self._stops.found is not None:
+            return self.finish("stop", id=id, logprob=logprob, text=text)
+        if constraint is not None and constraint.done:
             return self.finish("stop", id=id, logprob=logprob, text=text)
         if self.drawn == self._limit or len(self.ids) == self._full:
             return self.finish("length", id=id, logprob=logprob, text=text)

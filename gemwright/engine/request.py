@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from gemwright.engine.grammar import Grammar
 from gemwright.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Sampling:
         stop_ids: ids that end the answer, besides the checkpoint's own.
         ignore_eos: do not stop at the checkpoint's own stop ids.
         logprobs: None: report none; n: the log-probability of each token and of the n likeliest in its place.
+        grammar: what the answer must look like; it ends where nothing more can follow. What the grammar leaves no
+            choice about is not asked of the model, except with `logprobs`, where each token is drawn.
 
     Raises `UserError` for values that mean nothing.
     """
@@ -76,6 +79,7 @@ class Sampling:
     stop_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     logprobs: int | None = None
+    grammar: Grammar | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
@@ -98,6 +102,8 @@ class Sampling:
                 f"repetition_penalty is {self.repetition_penalty}, it must be at least {1 / _LARGEST}",
                 hint="leave it out, or give a number near 1",
             )
+        if self.grammar is not None and not isinstance(self.grammar, Grammar):
+            raise UserError(f"the grammar is {self.grammar!r:.60}", hint="make it by Grammar.schema, regex, …")
         for text in self.stop:
             if not isinstance(text, str) or not text:
                 raise UserError(f"a stop string is {text!r}", hint="give strings of at least one character")
@@ -214,8 +220,8 @@ class Completion:
     """A whole answer.
 
     `ids` holds every id drawn, a closing stop id included; `text` ends before a stop string and holds no special
-    pieces. `seed` draws the same text again. `finish_reason`: "stop" for a stop id or string, "length" for
-    `max_tokens` or a full context, "cancelled".
+    pieces. `seed` draws the same text again. `finish_reason`: "stop" for a stop id or string or the end of a grammar,
+    "length" for `max_tokens` or a full context, "cancelled".
     """
 
     text: str

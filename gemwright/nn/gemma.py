@@ -3,6 +3,7 @@ place of embeddings (Gemma 3 report, section 2.1)."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import torch
@@ -10,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from gemwright.arch.spec import Vision
+from gemwright.nn.linear import samples
 from gemwright.nn.norm import RMSNorm
 from gemwright.nn.siglip import Siglip
 from gemwright.ops.pointwise import wide
@@ -63,6 +65,15 @@ class Tower(nn.Module):
     def device(self) -> torch.device:
         """Where the tower is."""
         return self.encoder.device
+
+    def digest(self) -> str:
+        """A name for these weights in this dtype: a hash over the shape and evenly spaced elements of every
+        parameter."""
+        found = hashlib.sha256(f"{self.spec} {self.dtype}".encode())
+        for name, module in self.named_modules():
+            for kind, some in samples(module).items():
+                found.update(f"{name}.{kind}".encode() + some.numpy().tobytes())
+        return found.hexdigest()[:32]
 
     def encode(self, pixels: Float[Tensor, "B 3 X Y"]) -> Float[Tensor, "B T D"]:
         """Pixels in [-1, 1], red, green, blue → soft tokens `[B, tokens, decoder's width]`, on the tower's device.

@@ -16,7 +16,10 @@ from torch import Tensor, nn
 
 from gemwright.arch.spec import Model, Recurrent
 from gemwright.nn.decoder import Decoder
+from gemwright.nn.gemma import Projector, Tower
+from gemwright.nn.norm import RMSNorm
 from gemwright.nn.recurrent import BlockLinear, Conv
+from gemwright.nn.siglip import LayerNorm, Patches, Siglip
 
 GEMMA_DEVIATION = 0.02
 _SLOWEST, _FASTEST = 0.9, 0.999  # the range of Griffin's per-step decay
@@ -70,3 +73,28 @@ def _decays(parameter: Tensor, generator: torch.Generator) -> Tensor:
     squares = torch.empty(parameter.shape, dtype=torch.float64, device=parameter.device)
     squares.uniform_(low, high, generator=generator)
     return torch.log(torch.expm1(-0.5 * torch.log(squares)))
+
+
+@torch.no_grad()
+def initialise_tower(tower: Tower, generator: torch.Generator) -> None:
+    """Draws every parameter, in place, in the order of its modules.
+
+    Matrices are Xavier's, positions have a mean square of 1 over the width, biases start at 0 (as SigLIP's own code
+    draws them). The projector is drawn so that a soft token is as long as a scaled embedding: a mean square of 1.
+    """
+    for module in tower.modules():
+        if isinstance(module, LayerNorm):
+            module.weight.fill_(1.0)
+            module.bias.zero_()
+        elif isinstance(module, RMSNorm):
+            module.weight.zero_()  # it multiplies by 1 + weight
+        elif isinstance(module, Siglip):
+            module.positions.normal_(0.0, module.spec.width**-0.5, generator=generator)
+        elif isinstance(module, Patches):
+            module.weight.normal_(0.0, module.weight[0].numel() ** -0.5, generator=generator)
+            module.bias.zero_()
+        elif isinstance(module, Projector):
+            module.weight.normal_(0.0, module.weight.shape[0] ** -0.5, generator=generator)
+        elif isinstance(module, nn.Linear):
+            module.weight.normal_(0.0, math.sqrt(2.0 / sum(module.weight.shape)), generator=generator)
+            module.bias.zero_()

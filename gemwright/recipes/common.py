@@ -11,6 +11,8 @@ import torch
 
 from gemwright.arch.gemma3 import gemma3
 from gemwright.arch.spec import Model
+from gemwright.loading import load_tower
+from gemwright.nn.gemma import Tower
 from gemwright.train.export import export
 from gemwright.train.loop import Outcome, Progress, train
 from gemwright.train.run import Run
@@ -65,7 +67,7 @@ def train_and_export(
     stop: Callable[[int], bool] | None,
 ) -> tuple[Outcome, Path | None]:
     """Trains, and writes the folder `out/model` with `facts` as its `recipe.json` (None where the run was stopped, with
-    a checkpoint to resume from). Raises `UserError` as `train` does."""
+    a checkpoint to resume from). A model that sees keeps its tower. Raises `UserError` as `train` does."""
     outcome = train(run, resume=resume, progress=progress, stop=stop)
     if not outcome.finished:
         return outcome, None
@@ -73,6 +75,7 @@ def train_and_export(
         outcome.model,
         run.tokenizer,
         run.out / "model",
+        tower=tower_of(run, outcome),
         dtype=torch.bfloat16,
         sampling=sampling,
         documents={"recipe.json": {"recipe": run.name, **facts(outcome), **_settings(run)}},
@@ -80,6 +83,14 @@ def train_and_export(
         overwrite=resume,
     )
     return outcome, folder
+
+
+def tower_of(run: Run, outcome: Outcome) -> Tower | None:
+    """The tower that belongs to what a run made: the one that it tuned, or that of its start, which stood still; None
+    where there is none. Raises `UserError` where that of the start cannot be read."""
+    if outcome.tower is not None or run.start is None or run.model.vision is None:
+        return outcome.tower
+    return load_tower(run.start, device="cpu")
 
 
 def results(outcome: Outcome) -> dict[str, Any]:

@@ -71,7 +71,13 @@ def planned(run: Run, *, epochs: float, resume: bool = False) -> Run:
     that is not to be resumed."""
     if not resume:
         check_unused(run.out / "checkpoints")
-    files, _ = prepare(run.data, Tokenizer.load(run.tokenizer), run.out / "tokens", resume=resume)
+    files, _ = prepare(
+        run.data,
+        Tokenizer.load(run.tokenizer),
+        run.out / "tokens",
+        resume=resume,
+        picture_tokens=run.picture_tokens,
+    )
     tokens = sum(file.meta.tokens for file in files)
     steps = max(1, math.ceil(epochs * tokens / run.step.tokens))
     warmup = min(run.schedule.warmup or steps // 30, steps - 1)
@@ -85,8 +91,9 @@ def make(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[int], bool] | None = None,
 ) -> tuple[Outcome, Path | None]:
-    """Trains, and writes `out/model`, all that `start` held and was not trained included, or `out/adapter` as PEFT does
-    (None where the run was stopped, with a checkpoint to resume from). Raises `UserError` as `train` does."""
+    """Trains, and writes `out/model`, all that `start` held and was not trained included (a frozen tower, say), or
+    `out/adapter` as PEFT does (None where the run was stopped, with a checkpoint to resume from). Raises `UserError` as
+    `train` does."""
     if not resume:
         check_unused(run.out / "checkpoints")
     # As if resumed: the tokens that `planned` made are taken as they are.
@@ -97,4 +104,4 @@ def make(
     if run.lora is not None:
         return outcome, save_lora(outcome.model, run.out / "adapter", base=run.start)
     layout = open_checkpoint(Path(run.start)).layout
-    return outcome, save(outcome.model, run.out / "model", layout=layout, overwrite=resume)
+    return outcome, save(outcome.model, run.out / "model", tower=outcome.tower, layout=layout, overwrite=resume)

@@ -81,12 +81,15 @@ def unparsed(names: Iterable[str]) -> set[str]:
 def training_specials(family: str) -> tuple[str, ...]:
     """Names after the five core ones that a new vocabulary of `family` gets, in id order.
 
+    For gemma3 `<image_soft_token>` is one of them: a vocabulary made here has it within its size, where the published
+    one has it behind.
+
     Raises:
         ValueError: `family` is none of gemma1, gemma2, gemma3, recurrentgemma.
     """
     if family not in VOCABULARIES:
         raise ValueError(f"family {family!r} is not one of {', '.join(VOCABULARIES)}")
-    return TURNS + IMAGES if START_OF_IMAGE in VOCABULARIES[family].ids else TURNS
+    return (*TURNS, *IMAGES, IMAGE_SOFT) if START_OF_IMAGE in VOCABULARIES[family].ids else TURNS
 
 
 def run_pieces(vocab_size: int) -> tuple[str, ...]:

@@ -174,11 +174,11 @@ class Tokenizer:
     def fingerprint(self) -> str:
         """SHA-256 (hex) over the pieces in id order: equal for both forms of one vocabulary.
 
-        `<image_soft_token>` is left out, because it stands outside the SentencePiece file.
+        An `<image_soft_token>` that comes last is left out: so published ones stand outside the SentencePiece file.
         """
-        digest = hashlib.sha256()
-        for piece in self._pieces:
-            if piece != pieces.IMAGE_SOFT:
+        digest, last = hashlib.sha256(), len(self._pieces) - 1
+        for token, piece in enumerate(self._pieces):
+            if piece != pieces.IMAGE_SOFT or token != last:
                 data = piece.encode("utf-8")
                 digest.update(len(data).to_bytes(4, "little") + data)
         return digest.hexdigest()

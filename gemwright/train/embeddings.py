@@ -22,7 +22,6 @@ from torch import Tensor
 from gemwright.errors import UserError
 from gemwright.nn.gemma import Tower
 from gemwright.train.state import sha256
-from gemwright.train.tower import digest
 
 FORMAT = 1
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -49,7 +48,7 @@ def facts_of(tower: Tower) -> Facts:
     """What a folder that this tower fills says of itself."""
     return Facts(
         format=FORMAT,
-        tower=digest(tower),
+        tower=tower.digest(),
         tokens=tower.spec.tokens,
         width=tower.projector.weight.shape[1],
         dtype=str(tower.dtype).removeprefix("torch."),

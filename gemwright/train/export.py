@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from gemwright.nn.decoder import Decoder
+from gemwright.nn.gemma import Tower
 from gemwright.text.tokenizer import Tokenizer
 from gemwright.text.turns import turn_marks
 from gemwright.weights.save import save
@@ -20,16 +21,19 @@ def export(
     tokenizer_folder: Path,
     folder: Path,
     *,
+    tower: Tower | None = None,
     dtype: torch.dtype,
     sampling: Mapping[str, Any],
     documents: Mapping[str, Mapping[str, Any]],
     converses: bool = False,
     overwrite: bool = False,
 ) -> Path:
-    """Writes a Hugging Face folder, whole or not at all: the model in `dtype`, all tokenizer files of
-    `tokenizer_folder`, `generation_config.json` with `sampling` (temperature and so on) and the id that ends a text,
-    and `documents`, further JSON files by name. That the model `converses` is said by naming the end of a turn, too.
-    Raises `UserError` where the folder cannot be written."""
+    """Writes a Hugging Face folder, whole or not at all.
+
+    It holds the model and the `tower` that it sees through, in `dtype`, all tokenizer files of `tokenizer_folder`,
+    `generation_config.json` with `sampling` (temperature and so on) and the id that ends a text, and `documents`,
+    further JSON files by name. That the model `converses` is said by naming the end of a turn, too. Raises `UserError`
+    where the folder cannot be written."""
     tokenizer = Tokenizer.load(tokenizer_folder)
     ends = [tokenizer.eos, turn_marks(tokenizer)[1]] if converses else tokenizer.eos
     generation = {
@@ -41,6 +45,7 @@ def export(
     return save(
         model,
         folder,
+        tower=tower,
         dtype=dtype,
         extras=tokenizer_files(tokenizer_folder),
         documents={"generation_config.json": generation, **documents},

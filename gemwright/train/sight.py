@@ -133,7 +133,7 @@ class Ahead:
             )
         if run.start is None:
             return  # nothing says whose they should be
-        if towers.digest(towers.build(run, torch.Generator(), device, fresh=True)) != facts.tower:
+        if towers.build(run, torch.Generator(), device, fresh=True).digest() != facts.tower:
             raise UserError(
                 f"{self._made.folder} was made by another tower than that of {run.start}, or in another dtype",
                 hint="encode with the model that the run starts from",

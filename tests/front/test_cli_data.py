@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from gemwright.cli import findings
 from gemwright.data.filters import Filters
@@ -25,6 +28,12 @@ RECORDS: list[Any] = [
 ]
 BROKEN: list[Any] = [{"other": "x"}, {"messages": [CHAT[0], CHAT[0]]}]
 QUESTIONS = [{"question": "What is the capital of France?"}, {"question": "Why?"}]
+
+
+def _picture() -> str:
+    file = io.BytesIO()
+    Image.new("RGB", (30, 20), "red").save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _write(path: Path, records: list[Any], rest: str = "") -> Path:
@@ -60,6 +69,17 @@ def test_check_counts_what_is_there_and_what_a_filter_would_drop(
     assert tree["personal"]["counts"] == {"email": 2} and tree["personal"]["examples"]["email"] == ["texts.jsonl#6"]
     assert tree["longest"]["name"] == "texts.jsonl#3" and tree["tokens"] > 180
     assert sorted(path.name for path in texts.parent.iterdir()) == before
+
+
+def test_check_counts_the_tokens_of_pictures_too(cli: Callable, tmp_path: Path, vocabulary: Path) -> None:
+    tokens = []
+    for name, images in (("plain", []), ("one", [_picture()]), ("two", [_picture(), _picture()])):
+        turns = [{"role": "user", "content": "hen", "images": images}, {"role": "assistant", "content": "otter"}]
+        path = _write(tmp_path / f"{name}.jsonl", [{"messages": turns}])
+        ended = cli("data", "check", path, "--tokenizer", vocabulary, "--json")
+        assert ended.code == 0
+        tokens.append(ended.json["tokens"])
+    assert tokens[2] - tokens[1] == tokens[1] - tokens[0] > 256  # marks and blank lines come on top
 
 
 def test_check_shows_its_findings_in_eighty_columns(cli: Callable, texts: Path, against: tuple[str, ...]) -> None:

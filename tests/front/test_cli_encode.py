@@ -19,8 +19,8 @@ from gemwright.arch.spec import Vision
 from gemwright.loading import load_model
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.gemma import Tower
+from gemwright.nn.init import initialise_tower
 from gemwright.train.interrupt import Interrupt
-from gemwright.train.tower import initialise
 from gemwright.weights.save import save
 from gemwright.weights.side_files import tokenizer_files
 
@@ -42,7 +42,7 @@ def sees(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = Decoder(replace(loaded.spec, vision=EYES))
     model.load_state_dict(loaded.model.state_dict(), assign=True)
     tower = Tower(EYES, loaded.spec.width)
-    initialise(tower, torch.Generator().manual_seed(1))
+    initialise_tower(tower, torch.Generator().manual_seed(1))
     return save(
         model, tmp_path_factory.mktemp("sees") / "model", tower=tower, extras=tokenizer_files(tiny), dtype=torch.float32
     )

@@ -21,13 +21,13 @@ from gemwright.data.documents import Conversation
 from gemwright.data.pictures import Shown
 from gemwright.image.decode import decode
 from gemwright.nn.gemma import Tower
+from gemwright.nn.init import initialise_tower
 from gemwright.ops.span import Image, span
 from gemwright.text.turns import Message
 from gemwright.train.embeddings import Embeddings
 from gemwright.train.encode import encode
 from gemwright.train.next_token import next_token
 from gemwright.train.sight import Frozen, Tuned, see
-from gemwright.train.tower import initialise
 
 EYES = Vision(tower=Shape(image=56, patch=14, width=24, hidden=32, heads=2, depth=2, norm_epsilon=1e-6), tokens=4)
 LENGTH = 30
@@ -46,7 +46,7 @@ def shown(seed: int) -> Shown:
 def tower(width: int) -> Tower:
     """An awake one."""
     made, generator = Tower(EYES, width), torch.Generator().manual_seed(1)
-    initialise(made, generator)
+    initialise_tower(made, generator)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)

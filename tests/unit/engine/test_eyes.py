@@ -9,7 +9,7 @@ import torch
 from sight import SIDE, SOFT, WIDTH, Counting, draw_tower, noise
 
 from gemwright.engine.engine import Engine
-from gemwright.engine.eyes import Eyes, SoftCache, digest
+from gemwright.engine.eyes import Eyes, SoftCache
 from gemwright.engine.request import PromptImage, Request, Sampling
 from gemwright.errors import UserError
 from gemwright.image.pan_scan import PAN_SCAN, PanScan
@@ -80,13 +80,13 @@ def test_towers_that_share_a_cache_do_not_meet_in_it() -> None:
 
 
 def test_a_digest_sees_every_parameter() -> None:
-    found = {digest(draw_tower())}
+    found = {draw_tower().digest()}
     names = [name for name, _ in draw_tower().named_parameters()]
     for name in names:
         tower = draw_tower()
         with torch.no_grad():
             tower.get_parameter(name).add_(0.1)
-        found.add(digest(tower))
+        found.add(tower.digest())
     assert len(found) == 1 + len(names)
 
 

@@ -1,4 +1,4 @@
-"""Tuning a checkpoint on a person's own conversations: whole, through an adapter, beside a teacher."""
+"""Tuning a checkpoint on a person's own conversations: whole, through an adapter, beside a teacher, with pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gemwright.errors import UserError
-from gemwright.loading import load_model
+from gemwright.loading import load_model, load_tower
 from gemwright.lora import Lora
 from gemwright.recipes.tune import make, planned, tuning
 from gemwright.train.distill import REPORTED
@@ -84,6 +84,20 @@ def test_a_teacher_is_asked_too(tmp_path: Path, chats: str, one_thread: None) ->
     run = planned(short(tuning("pocket", (chats,), tmp_path / "run", distill=distill)), epochs=1)
     outcome, folder = make(run)
     assert outcome.finished and folder is not None
+
+
+@pytest.mark.parametrize("tower", ["tuned", "frozen"])
+def test_the_tower_that_comes_out_is_the_one_that_was_tuned_or_else_the_starts(
+    tmp_path: Path, seeing: Path, shown: str, one_thread: None, tower: str
+) -> None:
+    sizes = ["data.row=256", "step.micro=256", "step.tokens=512", "optim.rate=1e-3", f"pictures.tower={tower}"]
+    run = planned(override(tuning(str(seeing), (shown,), tmp_path / "run"), sizes), epochs=1)
+    outcome, folder = make(run)
+    assert folder is not None
+    found, before = load_tower(folder).digest(), load_tower(seeing).digest()
+    assert (found != before) == (tower == "tuned") == (outcome.tower is not None)
+    if outcome.tower is not None:
+        assert found == outcome.tower.digest()
 
 
 def test_what_cannot_be_tuned_is_refused(tmp_path: Path, chats: str) -> None:

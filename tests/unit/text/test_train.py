@@ -36,7 +36,8 @@ def test_pieces_lie_where_the_family_has_them(small_folder: Path):
     assert [piece.text for piece in pieces[:5]] == ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
     assert [piece.kind for piece in pieces[:5]] == [CONTROL, CONTROL, CONTROL, UNKNOWN, CONTROL]
     assert pieces[5].text == "<start_of_turn>"
-    assert pieces[9] == ("\n", 0.0, USER_DEFINED)
+    assert [piece.text for piece in pieces[7:10]] == ["<start_of_image>", "<end_of_image>", "<image_soft_token>"]
+    assert pieces[10] == ("\n", 0.0, USER_DEFINED)
     assert sum(piece.kind == BYTE for piece in pieces) == 256
 
 

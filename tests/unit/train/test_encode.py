@@ -12,11 +12,11 @@ import torch
 from gemwright.data.documents import Conversation, Document
 from gemwright.errors import UserError
 from gemwright.nn.gemma import Tower
+from gemwright.nn.init import initialise_tower
 from gemwright.train import encode as encoding
 from gemwright.train.embeddings import Embeddings
 from gemwright.train.encode import encode
 from gemwright.train.run import Run
-from gemwright.train.tower import initialise
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def eyes(make_seeing: Callable[..., Run]) -> Tower:
     run = make_seeing()
     assert run.model.vision is not None
     made = Tower(run.model.vision, run.model.width)
-    initialise(made, torch.Generator().manual_seed(1))
+    initialise_tower(made, torch.Generator().manual_seed(1))
     return made
 
 

@@ -19,10 +19,10 @@ from gemwright.errors import UserError
 from gemwright.lora import Lora
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.gemma import Tower
-from gemwright.nn.init import initialise
+from gemwright.nn.init import initialise, initialise_tower
 from gemwright.ops.span import Image, span
 from gemwright.text.tokenizer import Tokenizer
-from gemwright.train import sight, tower
+from gemwright.train import sight
 from gemwright.train.embeddings import Embeddings
 from gemwright.train.encode import encode
 from gemwright.train.loop import train
@@ -30,6 +30,7 @@ from gemwright.train.next_token import next_token
 from gemwright.train.pictures import FROZEN, Pictures
 from gemwright.train.run import Run
 from gemwright.train.sight import Ahead, Frozen, Tuned, see, together
+from gemwright.train.tower import build
 from gemwright.weights.save import save
 
 MakeRun = Callable[..., Run]
@@ -41,7 +42,7 @@ def _tower(run: Run, seed: int = 3) -> Tower:
     assert run.model.vision is not None
     made = Tower(run.model.vision, run.model.width)
     generator = torch.Generator().manual_seed(seed)
-    tower.initialise(made, generator)
+    initialise_tower(made, generator)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
@@ -226,7 +227,7 @@ def _saved(run: Run, folder: Path) -> str:
 
 
 def _loaded(run: Run) -> Tower:
-    return tower.build(run, torch.Generator(), CPU, fresh=True)
+    return build(run, torch.Generator(), CPU, fresh=True)
 
 
 def test_embeddings_of_another_tower_or_size_are_refused(make_seeing: MakeRun, tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ import torch
 from gemwright.errors import UserError
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.gemma import Tower
-from gemwright.nn.init import initialise as draw_decoder
+from gemwright.nn.init import initialise, initialise_tower
 from gemwright.train.pictures import FROZEN, Pictures
 from gemwright.train.run import Run
-from gemwright.train.tower import build, digest, initialise
+from gemwright.train.tower import build
 from gemwright.weights.save import save
 
 MakeRun = Callable[..., Run]
@@ -27,7 +27,7 @@ TUNED = Pictures(tower="tuned", embeddings=None)
 def _drawn(run: Run, seed: int = 1) -> Tower:
     assert run.model.vision is not None
     made = Tower(run.model.vision, run.model.width)
-    initialise(made, torch.Generator().manual_seed(seed))
+    initialise_tower(made, torch.Generator().manual_seed(seed))
     return made
 
 
@@ -36,7 +36,7 @@ def start(make_seeing: MakeRun, tmp_path: Path) -> tuple[str, Tower]:
     """A folder of a model that sees, and its tower."""
     run, made = make_seeing(), _drawn(make_seeing())
     model = Decoder(run.model)
-    draw_decoder(model, torch.Generator().manual_seed(2))
+    initialise(model, torch.Generator().manual_seed(2))
     save(model, tmp_path / "start", tower=made)
     return str(tmp_path / "start"), made
 
@@ -64,7 +64,7 @@ def test_a_frozen_tower_is_that_of_the_start_and_wants_no_gradient(
 ) -> None:
     folder, wanted = start
     found = build(make_seeing(pictures=FROZEN, start=folder), torch.Generator(), CPU, fresh=True)
-    assert digest(found) == digest(wanted)
+    assert found.digest() == wanted.digest()
     assert not any(parameter.requires_grad for parameter in found.parameters())
 
 
@@ -73,7 +73,7 @@ def test_a_tuned_tower_begins_with_the_starts_weights_and_is_trained(
 ) -> None:
     folder, wanted = start
     found = build(make_seeing(start=folder), torch.Generator(), CPU, fresh=True)
-    assert digest(found) == digest(wanted)
+    assert found.digest() == wanted.digest()
     assert all(parameter.requires_grad and parameter.dtype == torch.float32 for parameter in found.parameters())
 
 
@@ -87,6 +87,6 @@ def test_a_tower_of_another_shape_is_refused(make_seeing: MakeRun, start: tuple[
 
 def test_a_digest_tells_weights_and_dtypes_apart(make_seeing: MakeRun) -> None:
     made = _drawn(make_seeing())
-    before = digest(made)
-    assert before == digest(_drawn(make_seeing())) != digest(_drawn(make_seeing(), 2))
-    assert digest(made.bfloat16()) != before
+    before = made.digest()
+    assert before == _drawn(make_seeing()).digest() != _drawn(make_seeing(), 2).digest()
+    assert made.bfloat16().digest() != before

@@ -1,0 +1,116 @@
+"""What a client sent as the ids that the engine runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from threading import Lock
+
+from gemwright.engine.door import check_ids
+from gemwright.engine.pictures import Shown, placed
+from gemwright.engine.request import Request, Sampling
+from gemwright.errors import UserError
+from gemwright.image.decode import decode
+from gemwright.image.limits import LIMITS
+from gemwright.lm import LM
+from gemwright.server.ask import Ask, Photo, Prompt, Said, Structure
+from gemwright.server.errors import ApiError, unsupported
+from gemwright.server.settings import Settings
+from gemwright.text.turns import Message, render
+
+
+class Prompts:
+    """Renders prompts for one model. For any thread: it touches tokenizer and pictures only."""
+
+    def __init__(self, lm: LM, settings: Settings) -> None:
+        self._lm, self._settings = lm, settings
+        self._limits = replace(LIMITS, pixels=min(LIMITS.pixels, settings.image_pixels))
+        self._seeing = Lock()
+        self.context = lm.engine.context
+
+    def requests(self, ask: Ask) -> list[Request]:
+        """One for each answer, those of the first prompt first. Raises `UserError` or `ApiError` for what cannot be
+        run."""
+        refuse_unbuilt(ask.structure)
+        samplings = ask.samplings()
+        laid = [self.request(prompt, ask.sampling) for prompt in ask.prompts]
+        return [replace(request, sampling=one) for request in laid for one in samplings]
+
+    def request(self, prompt: Prompt, sampling: Sampling) -> Request:
+        """A prompt in the engine's terms: text gets one `<bos>`, ids are taken as they are, a conversation is laid out
+        as the model was tuned. Raises `ApiError` for more tokens than the context holds."""
+        if isinstance(prompt, str):
+            self._check_size(prompt)
+            request = Request(ids=self._lm.engine.encode(prompt), sampling=sampling)
+        elif prompt and isinstance(prompt[0], Said):
+            request = self._conversation([one for one in prompt if isinstance(one, Said)], sampling)
+        else:
+            request = Request(ids=tuple(one for one in prompt if isinstance(one, int)), sampling=sampling)
+            check_ids(request.ids, self._lm.spec.vocab)
+        if self.context is not None and len(request.ids) >= self.context:
+            raise ApiError(
+                400,
+                f"the prompt has {len(request.ids)} tokens, the context holds {self.context}, "
+                "at least one of them for the answer",
+                code="context_length_exceeded",
+            )
+        return request
+
+    def _conversation(self, said: Sequence[Said], sampling: Sampling) -> Request:
+        tokenizer, template = self._lm.tokenizer, self._lm.template
+        if tokenizer is None:
+            raise UserError("this model has no tokenizer", hint="use /v1/completions with token ids")
+        self._check_size("".join(one.text for one in said))
+        images, most = sum(len(one.images) for one in said), self._settings.images
+        if images > most:
+            raise ApiError(400, f"{images} pictures are more than the {most} that one request may show")
+        messages = [Message(one.role, one.text, tuple(map(self._shown, one.images))) for one in said]
+        soft = self._lm.engine.eyes.soft if any(one.images for one in said) else 0
+        if template is not None:
+            whole = template.render(messages, tokenizer, soft=soft)
+        else:
+            whole = render(messages, tokenizer, soft=soft)
+        return Request(ids=tuple(whole.ids), sampling=sampling, images=placed(whole.images, soft))
+
+    def _shown(self, photo: Photo) -> Shown:
+        try:
+            with self._seeing:  # the tower is loaded once, and few large pictures are in memory together
+                eyes = self._lm.engine.eyes
+                return eyes.show(decode(photo.data, self._limits), pan_scan=photo.pan_scan)
+        except UserError as error:
+            raise ApiError(400, str(error), param=photo.param, code="invalid_image") from error
+
+    def _check_size(self, text: str) -> None:
+        """A text that could not fit even if every token were the longest is not encoded: that alone may take long."""
+        if self.context is None or self._longest is None or len(text) <= self.context * self._longest:
+            return
+        raise ApiError(
+            400,
+            f"the prompt has {len(text)} characters, more than {self.context} tokens of context can hold",
+            code="context_length_exceeded",
+        )
+
+    @property
+    def sees(self) -> bool:
+        """Whether the model can be shown pictures."""
+        try:
+            return self._lm.engine.eyes is not None
+        except UserError:
+            return False
+
+    @cached_property
+    def _longest(self) -> int | None:
+        """Bytes, so at least the characters, of the longest piece."""
+        tokenizer = self._lm.tokenizer
+        if tokenizer is None:
+            return None
+        return max(len(tokenizer.bytes_of(id)) for id in range(tokenizer.vocab_size))
+
+
+def refuse_unbuilt(structure: Structure) -> None:
+    """Forms that the engine would have to enforce are refused, never dropped: it draws freely."""
+    if structure.choice.mode not in ("auto", "none"):
+        raise unsupported("tool_choice other than auto and none", "tool_choice")
+    if structure.response_format is not None:
+        raise unsupported("response_format other than text", "response_format")

@@ -1,0 +1,260 @@
+"""What each route does, apart from HTTP's own objects: who asks, what for, what they get."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from gemwright.engine.request import Sampling
+from gemwright.lm import LM
+from gemwright.server.answers import Answer, Pieces
+from gemwright.server.ask import Ask, of_chat, of_completion, of_response, texts_or_ids
+from gemwright.server.embeddings import as_json, pooled
+from gemwright.server.errors import SERVER, ApiError, as_api_error
+from gemwright.server.flight import Flight, Receive
+from gemwright.server.held import places
+from gemwright.server.limits import Door, full
+from gemwright.server.metrics import Metrics
+from gemwright.server.prompts import Prompts
+from gemwright.server.responses import Response
+from gemwright.server.schema import AnyBody, ChatBody, CompletionBody, EmbeddingsBody, ResponsesBody, parse
+from gemwright.server.settings import Settings
+from gemwright.server.worker import Worker
+
+log = logging.getLogger(__name__)
+
+Chunks = AsyncIterator[str]
+
+_LARGE = 2**16  # bytes of a body
+
+
+class Visit:
+    """One request from its arrival to its last byte. `tokens`: what its key pays for."""
+
+    def __init__(self, service: Service, who: str, route: str) -> None:
+        self.route, self.who = route, who
+        self.flight: Flight | None = None
+        self.tokens = 0
+        self.began = asyncio.get_running_loop().time()
+        self.deadline = self.began + service.settings.request_seconds
+        self._service = service
+        self._open = True
+
+    def end(self, status: int) -> None:
+        """The visit is over; the first call counts."""
+        if not self._open:
+            return
+        self._open = False
+        service, flight = self._service, self.flight
+        if flight is not None:
+            flight.close()
+            self.tokens += flight.tokens
+            service.count(flight)
+        service.door.leave(self.who, self.tokens)
+        seconds = asyncio.get_running_loop().time() - self.began
+        service.metrics.requests.labels(self.route, str(status)).inc()
+        service.metrics.whole.labels(self.route).observe(seconds)
+
+
+class Service:
+    """One model and those who ask it. For the event loop's thread."""
+
+    def __init__(self, lm: LM, settings: Settings) -> None:
+        self.lm, self.settings = lm, settings
+        self.name = settings.name or lm.spec.name
+        self.places = places(lm.engine)
+        self.worker = Worker(lm.engine)
+        self.door = Door(settings)
+        self.metrics = Metrics(lambda: self.worker.load)
+        self.prompts = Prompts(lm, settings)
+        self.pieces = Pieces(lm.tokenizer)
+        self.created = int(time.time())
+        self.draining = False
+
+    # ------------------------------------------------------------------------------------------------------- routes
+
+    async def chat(self, visit: Visit, data: bytes, receive: Receive) -> dict[str, Any] | Chunks:
+        """/v1/chat/completions: JSON, or the lines of a stream."""
+        return await self._drawn(visit, of_chat(await _parsed(ChatBody, data)), receive)
+
+    async def completion(self, visit: Visit, data: bytes, receive: Receive) -> dict[str, Any] | Chunks:
+        """/v1/completions."""
+        return await self._drawn(visit, of_completion(await _parsed(CompletionBody, data)), receive)
+
+    async def response(self, visit: Visit, data: bytes, receive: Receive) -> dict[str, Any] | Chunks:
+        """/v1/responses."""
+        body = await _parsed(ResponsesBody, data)
+        ask = of_response(body)
+        flight = await self._fly(visit, ask, receive)
+        answer = Response(body, self.name, self.pieces)
+        if ask.stream:
+            return await self._started(self._response_events(flight, visit, answer), visit)
+        async for _ in self._timed(flight, visit):
+            pass
+        return answer.whole(flight.done[0])
+
+    async def embeddings(self, visit: Visit, data: bytes, receive: Receive) -> dict[str, Any]:
+        """/v1/embeddings."""
+        body = await _parsed(EmbeddingsBody, data)
+        self.check_model(body.model)
+        width = self.lm.spec.width
+        if body.dimensions not in (None, width):
+            raise ApiError(400, f"dimensions is {body.dimensions}, this model's are {width}", param="dimensions")
+        inputs = texts_or_ids(body.input, "input")
+        if len(inputs) > self.settings.embedding_inputs:
+            most = self.settings.embedding_inputs
+            raise ApiError(400, f"{len(inputs)} inputs are more than the {most} that may come at once", param="input")
+        if not all(inputs):
+            raise ApiError(400, "an input is empty", param="input")
+        if self.worker.jobs >= max(1, self.settings.waiting):
+            raise full(self.worker.jobs, self.settings.waiting)
+        plain = Sampling()
+        ids = await asyncio.to_thread(lambda: [self.prompts.request(one, plain).ids for one in inputs])
+        visit.tokens = sum(map(len, ids))
+        late = visit.deadline - asyncio.get_running_loop().time()
+        job = asyncio.wrap_future(self.worker.call(lambda: pooled(self.lm.model, ids)))
+        try:
+            vectors = await asyncio.wait_for(job, late)
+        except TimeoutError:
+            raise ApiError(408, "the request took longer than the server allows", kind=SERVER, code="timeout") from None
+        return as_json(vectors, self.name, visit.tokens, body.encoding_format)
+
+    def model(self) -> dict[str, Any]:
+        """What /v1/models says of the model."""
+        described = {"context_length": self.prompts.context, "images": self.prompts.sees}
+        return {"id": self.name, "object": "model", "created": self.created, "owned_by": "gemwright"} | described
+
+    # ------------------------------------------------------------------------------------------------------- pieces
+
+    def check_model(self, name: str | None) -> None:
+        """Raises `ApiError` 404 for another model's name; no name means this one."""
+        if name not in (None, self.name):
+            message = f"the model {name[:200]!r} is not served here, {self.name!r} is"
+            raise ApiError(404, message, param="model", code="model_not_found")
+
+    def count(self, flight: Flight) -> None:
+        """Books a flight's tokens."""
+        read = sum(one.usage.prompt - one.usage.cached for one in flight.done)
+        cached = sum(one.usage.cached for one in flight.done)
+        for kind, tokens in (("read", read), ("cached", cached), ("drawn", flight.drawn)):
+            self.metrics.tokens.labels(kind).inc(tokens)
+        if flight.reason is not None:
+            self.metrics.cancelled.labels(flight.reason).inc()
+
+    async def _fly(self, visit: Visit, ask: Ask, receive: Receive) -> Flight:
+        """The request's answers, on their way. Raises `ApiError` where there is no room for them."""
+        self.check_model(ask.model)
+        answers = len(ask.prompts) * ask.n
+        if answers > self.settings.choices:
+            raise ApiError(400, f"{answers} answers are asked for, {self.settings.choices} may be at once", param="n")
+        requests = await asyncio.to_thread(self.prompts.requests, ask)
+        waiting = max(0, self.worker.load - self.places)
+        if self.draining or not self.worker.alive:
+            message = "the server is shutting down"
+            raise ApiError(503, message, kind=SERVER, code="draining", retry_after=5, close=True)
+        if self.worker.load + answers > self.places + self.settings.waiting:
+            raise full(waiting, self.settings.waiting)
+        flight = Flight(self.worker, requests, deadline=visit.deadline, backlog=self.settings.backlog)
+        visit.flight = flight
+        flight.start(receive)
+        return flight
+
+    async def _drawn(self, visit: Visit, ask: Ask, receive: Receive) -> dict[str, Any] | Chunks:
+        flight = await self._fly(visit, ask, receive)
+        answer = Answer(ask, self.name, self.pieces)
+        if ask.stream:
+            return await self._started(self._chunks(flight, visit, answer, ask.include_usage), visit)
+        async for _ in self._timed(flight, visit):
+            pass
+        return answer.whole(flight.done)
+
+    async def _timed(self, flight: Flight, visit: Visit) -> AsyncIterator[tuple[int, Any]]:
+        """The flight's events; the first one's time is measured."""
+        first = True
+        async for index, event in flight.events():
+            if first:
+                self.metrics.first.observe(asyncio.get_running_loop().time() - visit.began)
+                first = False
+            yield index, event
+
+    async def _chunks(self, flight: Flight, visit: Visit, answer: Answer, include_usage: bool) -> AsyncIterator[str]:
+        opened: set[int] = set()
+        async for index, event in self._timed(flight, visit):
+            if index not in opened:
+                opened.add(index)
+                if (head := answer.first(index)) is not None:
+                    yield _data(head)
+            for chunk in answer.parts(index, event):
+                yield _data(chunk)
+        if include_usage:
+            yield _data(answer.total(flight.done))
+        yield "data: [DONE]\n\n"
+
+    async def _response_events(self, flight: Flight, visit: Visit, answer: Response) -> AsyncIterator[str]:
+        begun = False
+        async for _, event in self._timed(flight, visit):
+            if not begun:
+                begun = True
+                for head in answer.begin():
+                    yield _event(head)
+            if (chunk := answer.part(event)) is not None:
+                yield _event(chunk)
+            if event.completion is not None:
+                for tail in answer.end(event.completion):
+                    yield _event(tail)
+
+    async def _started(self, chunks: AsyncIterator[str], visit: Visit) -> Chunks:
+        """A stream whose first line is there: what is wrong with a request shows before it, and is answered with a
+        status of its own."""
+        first = await anext(chunks)
+
+        async def rest() -> AsyncIterator[str]:
+            status = 200
+            try:
+                yield first
+                async for chunk in chunks:
+                    yield chunk
+            except Exception as error:
+                status = self.refusal(error).status
+                yield (
+                    _event({"type": "error", **self.refusal(error).body()})
+                    if visit.route == "/v1/responses"
+                    else (_data(self.refusal(error).body()))
+                )
+            finally:
+                visit.end(status)
+
+        return rest()
+
+    def refusal(self, error: BaseException) -> ApiError:
+        """Any failure as an answer; what nobody expected goes to the log."""
+        found = as_api_error(error)
+        if found.code == "internal_error":
+            log.error("a request failed", exc_info=error)
+        return found
+
+    def ask_worker(self, look: Callable[[], Any]) -> asyncio.Future[Any]:
+        """The value of a function that must run on the engine's thread."""
+
+        def job() -> Any:
+            return look()
+            yield
+
+        return asyncio.wrap_future(self.worker.call(job))
+
+
+async def _parsed(kind: type[AnyBody], data: bytes) -> AnyBody:
+    """The body, checked; a large one on another thread, so that other clients do not wait for it."""
+    return await asyncio.to_thread(parse, kind, data) if len(data) > _LARGE else parse(kind, data)
+
+
+def _data(tree: dict[str, Any]) -> str:
+    return f"data: {json.dumps(tree, ensure_ascii=False, separators=(',', ':'))}\n\n"
+
+
+def _event(tree: dict[str, Any]) -> str:
+    return f"event: {tree['type']}\n{_data(tree)}"

@@ -1,0 +1,98 @@
+/** What the caches hold, drawn live: a bar per kind of layer, what sequences share, and the last minute. */
+
+import { cache } from "./api.js";
+import { bytesInWords, find, make } from "./dom.js";
+
+const EVERY = 1000; // milliseconds between two looks
+const AFTER_TROUBLE = 5000;
+const HISTORY = 60; // looks that the curve shows
+const KINDS = [
+  { kind: "global", label: "Global layers", hint: "every token of the conversations" },
+  { kind: "local", label: "Local layers", hint: "the last tokens, within the window" },
+  { kind: "recurrent", label: "Recurrent layers", hint: "a state of fixed size" },
+];
+
+const section = find("#cache");
+const bars = find("#cache-bars");
+const words = find("#cache-words");
+const curve = find("#cache-curve");
+const history = [];
+let timer = null;
+
+/** Look while the page and the section are seen, and stop while they are not. */
+export function watchCache() {
+  const look = () => {
+    clearTimeout(timer);
+    timer = null;
+    if (!document.hidden && section.checkVisibility()) step();
+  };
+  document.addEventListener("visibilitychange", look);
+  new IntersectionObserver(look).observe(section);
+  return look;
+}
+
+async function step() {
+  let wait = EVERY;
+  try {
+    draw(await cache());
+  } catch (trouble) {
+    words.textContent = trouble.status === 404 ? "This server does not report its cache." : trouble.message;
+    section.classList.add("unknown");
+    if (trouble.status === 404 || trouble.status === 401) return;
+    wait = AFTER_TROUBLE;
+  }
+  if (document.hidden || !section.checkVisibility()) return;
+  clearTimeout(timer);
+  timer = setTimeout(step, wait);
+}
+
+function draw({ capacity, used, shared, sequences, waiting }) {
+  section.classList.remove("unknown");
+  const held = KINDS.filter(({ kind }) => capacity[kind] > 0);
+  const total = held.reduce((sum, { kind }) => sum + used[kind], 0);
+  const rows = held.map((row) => ({ ...row, value: used[row.kind], of: capacity[row.kind] }));
+  const note = "counted once, used by more than one";
+  rows.push({ kind: "shared", label: "Shared", hint: note, value: shared, of: total, among: "in use" });
+  for (const row of rows) drawBar(row);
+  const waits = waiting ? `, ${waiting} waiting` : "";
+  words.textContent = `${sequences} ${sequences === 1 ? "sequence" : "sequences"}${waits}`;
+  const room = held.reduce((sum, { kind }) => sum + capacity[kind], 0);
+  drawCurve(room ? total / room : 0);
+}
+
+function drawBar({ kind, label, hint, value, of, among }) {
+  const row = bars.querySelector(`[data-kind=${kind}]`) ?? addBar(kind, label, hint);
+  const share = of ? Math.min(value / of, 1) : 0;
+  const text = `${bytesInWords(value)} of ${bytesInWords(of)}${among ? ` ${among}` : ""}`;
+  row.querySelector(".amount").textContent = text;
+  const bar = row.querySelector("[role=meter]");
+  bar.setAttribute("aria-valuenow", Math.round(share * 100));
+  bar.setAttribute("aria-valuetext", text);
+  bar.firstElementChild.style.setProperty("--share", share);
+}
+
+function addBar(kind, label, hint) {
+  const bar = make(
+    "div",
+    { className: "bar", role: "meter", "aria-label": label, "aria-valuemin": "0", "aria-valuemax": "100" },
+    make("div", { className: "filled" }),
+  );
+  const head = make("div", { className: "bar-head" }, make("span", { textContent: label }), make("span", { className: "amount" }));
+  const row = make("li", { title: hint }, head, bar);
+  row.dataset.kind = kind;
+  bars.append(row);
+  return row;
+}
+
+/** The filled share over time, the newest at the right, in a box of 60 × 32. */
+function drawCurve(share) {
+  history.push(share);
+  if (history.length > HISTORY) history.shift();
+  const points = history.map((value, index) => `${HISTORY - history.length + index},${(31 - 30 * value).toFixed(2)}`);
+  const ground = `${HISTORY - 1},32 ${HISTORY - history.length},32`;
+  curve.querySelector("polyline").setAttribute("points", points.join(" "));
+  curve.querySelector("polygon").setAttribute("points", `${points.join(" ")} ${ground}`);
+  const percent = (100 * share).toFixed(share < 0.1 ? 1 : 0);
+  curve.setAttribute("aria-label", `${percent}% of the cache is in use`);
+  find("#cache-share").textContent = `${percent}% in use`;
+}

@@ -1,0 +1,239 @@
+"""The thread that owns the engine. Everything crosses by queues: requests and cancellations in, events out.
+
+A finished request leaves its place in the cache behind as a session. A later request that goes on from one of them, the
+next turn of a conversation, reads only what is new.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from gemwright.engine.engine import Engine
+from gemwright.engine.progress import Session
+from gemwright.engine.request import Event, Request
+from gemwright.errors import UserError
+
+T = TypeVar("T")
+Deliver = Callable[[Event | Exception], object]
+Job = Generator[None, None, Any]
+
+_KEPT = 256  # sessions that are remembered; the engine lets go of their memory earlier
+_BACK = 32  # ids of a session that a request may throw away to go on from the rest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One submitted request. `deliver` gets its events on the worker's thread, or the exception that ended it."""
+
+    request: Request
+    deliver: Deliver
+    session: Session = field(default_factory=Session)
+    key: int | None = None  # the engine's number, once submitted
+
+
+class Worker:
+    """Runs an engine on a thread of its own. Every method may be called from any thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._mail: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._open: dict[int, Ticket] = {}
+        self._left = 0  # tickets in the mail or in the engine
+        self._jobs: list[tuple[Job, Future[Any]]] = []
+        self._sessions: list[Session] = []
+        self._errors: list[UserError] = []
+        self._ends: float | None = None
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    # ------------------------------------------------------------------------------------------- from other threads
+
+    def start(self) -> None:
+        """Begins to work."""
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread works."""
+        return self._thread.is_alive()
+
+    @property
+    def load(self) -> int:
+        """Requests that wait or run."""
+        return self._left
+
+    @property
+    def jobs(self) -> int:
+        """Jobs that are not done."""
+        return len(self._jobs)
+
+    def submit(self, request: Request, deliver: Deliver) -> Ticket:
+        """Queues a request; the last thing delivered is an event with a completion, or an exception."""
+        ticket = Ticket(request, deliver)
+        with self._lock:
+            self._left += 1
+        self._mail.put(lambda: self._admit(ticket))
+        return ticket
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Ends a request and frees its place; nothing more is delivered. Harmless where it has ended."""
+        self._mail.put(lambda: self._cancel(ticket))
+
+    def call(self, job: Callable[[], Generator[None, None, T]]) -> Future[T]:
+        """Runs a generator on the engine's thread, a part of it between any two steps; its value, in time."""
+        future: Future[T] = Future()
+        self._mail.put(lambda: self._jobs.append((job(), future)))
+        return future
+
+    def stop(self, seconds: float = 0.0) -> None:
+        """Lets what is under way go on for that long, cancels the rest, and ends the thread."""
+        if self._thread.is_alive():
+            until = time.monotonic() + seconds
+            self._mail.put(lambda: setattr(self, "_ends", until))
+            self._thread.join()
+
+    # --------------------------------------------------------------------------------------------- on its own thread
+
+    def _run(self) -> None:
+        try:
+            while not self._finished():
+                self._read_mail()
+                self._work()
+                if self._open:
+                    self._step()
+            self._read_mail()
+        finally:
+            for ticket in list(self._open.values()):
+                self._close(ticket, UserError("the server is shutting down", hint="try again later"))
+                self._cancel_key(ticket)
+            for _, future in self._jobs:
+                future.cancel()
+
+    def _finished(self) -> bool:
+        if self._ends is None:
+            return False
+        return time.monotonic() >= self._ends or not (self._open or self._jobs)
+
+    def _read_mail(self) -> None:
+        """All that has come; waits for it where there is nothing else to do."""
+        wait = not self._open and not self._jobs and self._ends is None
+        while True:
+            try:
+                letter = self._mail.get(block=wait)
+            except queue.Empty:
+                return
+            letter()
+            wait = False
+
+    def _admit(self, ticket: Ticket) -> None:
+        ticket.session = self._session_for(ticket.request)
+        try:
+            ticket.key = self.engine.submit(ticket.request, ticket.session)
+        except Exception as error:
+            self._keep(ticket.session)
+            self._close(ticket, error)
+        else:
+            self._open[ticket.key] = ticket
+
+    def _cancel(self, ticket: Ticket) -> None:
+        if ticket.key in self._open:
+            self._close(ticket, None)
+            self._cancel_key(ticket)
+
+    def _cancel_key(self, ticket: Ticket) -> None:
+        assert ticket.key is not None, "an open ticket has the engine's number"
+        self.engine.cancel(ticket.key)
+        self._keep(ticket.session)
+
+    def _close(self, ticket: Ticket, last: Event | Exception | None) -> None:
+        """Forgets a ticket; `last` is what its owner hears."""
+        if ticket.key is not None:
+            self._open.pop(ticket.key, None)
+        with self._lock:
+            self._left -= 1
+        if last is not None:
+            ticket.deliver(last)
+
+    def _work(self) -> None:
+        """One part of one job; the jobs take turns, so that however many there are, requests go on drawing."""
+        if not self._jobs:
+            return
+        job, future = self._jobs.pop(0)
+        if future.cancelled():
+            job.close()
+            return
+        with suppress(InvalidStateError):  # nobody waits any more
+            try:
+                next(job)
+            except StopIteration as end:
+                future.set_result(end.value)
+            except Exception as error:
+                future.set_exception(error)
+            else:
+                self._jobs.append((job, future))
+
+    def _step(self) -> None:
+        """One step of the engine, its events delivered.
+
+        A request that cannot go on fails alone: the engine names the mistake, and it is the one that the engine no
+        longer works for. An error of the step itself names nobody; it leaves all requests as they were, so the one
+        that came last is given up and the others go on.
+        """
+        try:
+            events = self.engine.step()
+        except UserError as error:
+            self._errors.append(error)
+            return
+        except Exception as error:
+            log.exception("a step failed")
+            ticket = self._open[max(self._open)]
+            self._close(ticket, error)
+            self._cancel_key(ticket)
+            return
+        for event in events:
+            ticket = self._open.get(event.request)
+            if ticket is None:
+                continue
+            if event.completion is None:
+                ticket.deliver(event)
+            else:
+                self._keep(ticket.session)
+                self._close(ticket, event)
+        if self._errors:
+            lost = [ticket for ticket in self._open.values() if not ticket.session.busy]
+            for ticket, error in zip(lost, self._errors, strict=False):
+                self._keep(ticket.session)
+                self._close(ticket, error)
+            self._errors = []
+
+    # ------------------------------------------------------------------------------------------------------ sessions
+
+    def _session_for(self, request: Request) -> Session:
+        """The kept session that the request goes on from with the longest memory, or a new one."""
+        self._sessions = [session for session in self._sessions if session.handle is not None]
+        best, most = None, 0
+        for session in self._sessions:
+            shared = session.shared(list(request.ids), getattr(request, "images", ()))
+            if shared > most and len(session.ids) - shared <= _BACK:
+                best, most = session, shared
+        if best is None:
+            return Session()
+        self._sessions.remove(best)
+        return best
+
+    def _keep(self, session: Session) -> None:
+        if session.handle is None or session.busy:
+            return
+        self._sessions.append(session)
+        if len(self._sessions) > _KEPT:
+            self.engine.release(self._sessions.pop(0))

@@ -1,0 +1,83 @@
+"""A live server on a free port of this machine, for the tests that speak to it over sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import openai
+
+from gemwright.lm import LM
+from gemwright.server.http import app
+from gemwright.server.listen import server
+from gemwright.server.service import Service
+from gemwright.server.settings import Settings
+
+PATIENCE = 60.0  # seconds; the machine may be busy
+CHAT = "/v1/chat/completions"
+QUESTION: list[Any] = [{"role": "user", "content": "What is a list?"}]
+ENDLESS = {"1": -100.0}  # a bias against <eos>: an answer goes on until its limit
+
+
+@dataclass(frozen=True)
+class Live:
+    """A server that runs."""
+
+    port: int
+    service: Service
+    listener: Any  # its socket
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, key: str = "none", **settings: Any) -> openai.OpenAI:
+        """The official client, which here gives up at the first refusal."""
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, **({"max_retries": 0} | settings))
+
+    def connect(self) -> socket.socket:
+        """A bare connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    def idle(self) -> bool:
+        """Whether nobody waits or runs, and the cache holds idle conversations only."""
+        engine = self.service.lm.engine
+        return self.service.worker.load == 0 and not engine.busy
+
+
+@contextlib.contextmanager
+def running(lm: LM, **settings: Any) -> Iterator[Live]:
+    """Serves a model, with an engine of its own, until the block ends."""
+    sight = {"template": lm.template, "eyes": lm._eyes}
+    own = LM(lm.model, lm.tokenizer, context=lm.engine.context, defaults=lm.engine.defaults, **sight)
+    chosen = Settings(**({"drain_seconds": 1.0} | settings))
+    built = app(own, chosen)
+    serving = server(built, chosen, host="127.0.0.1", port=0)
+    thread = threading.Thread(target=serving.run)
+    thread.start()
+    try:
+        wait(lambda: serving.started or not thread.is_alive())
+        listener = serving.servers[0].sockets[0]
+        yield Live(listener.getsockname()[1], built.state.service, listener)
+    finally:
+        serving.should_exit = True
+        thread.join(PATIENCE)
+
+
+def wait(until: Callable[[], object]) -> None:
+    """Returns when `until()` is true."""
+    end = time.monotonic() + PATIENCE
+    while not until():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.01)
+
+
+def ask(client: openai.OpenAI, **changes: Any) -> Any:
+    """The client's answer to the question: twelve tokens, greedily drawn."""
+    settings = {"model": "pocket", "messages": QUESTION, "temperature": 0, "max_tokens": 12}
+    return client.chat.completions.create(**(settings | changes))

@@ -1,0 +1,268 @@
+"""What a server allows, and what it cuts: keys, limits, time-outs, hostile connections, the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+import gemwright
+from gemwright.lm import LM
+
+sys.path.append(str(Path(__file__).resolve().parent))
+from serving import CHAT, ENDLESS, PATIENCE, QUESTION, Live, ask, running, wait
+
+
+@pytest.fixture(scope="module")
+def lm() -> LM:
+    return gemwright.load("pocket")
+
+
+@pytest.fixture(scope="module")
+def live(lm: LM) -> Iterator[Live]:
+    with running(lm, body_bytes=200_000) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def client(live: Live) -> openai.OpenAI:
+    return live.client()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Keys and limits
+
+
+def test_a_wrong_key_opens_nothing_and_the_right_one_does(lm: LM) -> None:
+    with running(lm, keys=("secret-1", "secret-2")) as live:
+        for path in ("/v1/models", "/v1/models/pocket", "/cache", "/metrics"):
+            assert httpx.get(live.url + path).status_code == 401
+        for path in (CHAT, "/v1/completions", "/v1/responses", "/v1/embeddings"):
+            wrong = httpx.post(live.url + path, json={}, headers={"Authorization": "Bearer secret-3"})
+            assert wrong.status_code == 401 and wrong.json()["error"]["code"] == "invalid_api_key"
+        with pytest.raises(openai.AuthenticationError):
+            live.client("secret").models.list()
+        assert live.client("secret-2").models.list().data
+        assert httpx.get(live.url + "/health").status_code == httpx.get(live.url + "/ready").status_code == 200
+
+
+def test_a_key_has_so_many_requests_at_once(lm: LM) -> None:
+    with running(lm, concurrent=1) as live:
+        client = live.client()
+        with ask(client, stream=True, max_tokens=900, logit_bias=ENDLESS) as stream:
+            next(iter(stream))
+            with pytest.raises(openai.RateLimitError) as found:
+                ask(client)
+            assert found.value.response.headers["Retry-After"] == "1" and "1 may be" in found.value.message
+        wait(live.idle)
+        assert ask(client).choices
+
+
+def test_a_full_queue_refuses_with_numbers(lm: LM) -> None:
+    with running(lm, waiting=2) as live:
+        client = live.client()
+        with ask(client, stream=True, max_tokens=900, logit_bias=ENDLESS, n=6) as stream:
+            next(iter(stream))
+            with pytest.raises(openai.InternalServerError) as found:
+                ask(client)
+            assert found.value.status_code == 503 and "2 requests wait" in found.value.message
+            assert int(found.value.response.headers["Retry-After"]) >= 1
+
+
+def test_a_request_that_takes_too_long_is_408_and_frees_its_place(lm: LM) -> None:
+    with running(lm, request_seconds=0.2) as live:
+        client = live.client()
+        with pytest.raises(openai.APIStatusError) as found:
+            ask(client, max_tokens=900, logit_bias=ENDLESS)
+        assert found.value.status_code == 408 and found.value.code == "timeout"
+        wait(live.idle)
+
+
+def test_a_client_that_leaves_frees_its_place(live: Live, client: openai.OpenAI) -> None:
+    stream = ask(client, stream=True, max_tokens=900, logit_bias=ENDLESS)
+    next(iter(stream))
+    assert not live.idle()
+    stream.close()
+    wait(live.idle)
+    with pytest.raises(openai.APITimeoutError):
+        ask(client, max_tokens=900, logit_bias=ENDLESS, timeout=0.3)
+    wait(live.idle)
+    assert 'gemwright_cancelled_total{reason="client_left"} 2.0' in httpx.get(live.url + "/metrics").text
+
+
+def test_the_metrics_count_requests_and_tokens(lm: LM) -> None:
+    with running(lm) as live:
+        found = ask(live.client())
+        text = httpx.get(live.url + "/metrics").text
+        assert f'gemwright_requests_total{{route="{CHAT}",status="200"}} 1.0' in text
+        assert f'gemwright_tokens_total{{kind="read"}} {found.usage.prompt_tokens}.0' in text
+        assert 'gemwright_tokens_total{kind="drawn"} 12.0' in text
+
+
+def test_the_cache_is_told_in_bytes(live: Live, client: openai.OpenAI) -> None:
+    ask(client)
+    found = httpx.get(live.url + "/cache").json()
+    assert found["capacity"].keys() == found["used"].keys() == {"local", "global", "recurrent"}
+    assert 0 < found["used"]["global"] <= found["capacity"]["global"] and found["waiting"] == 0
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Hostile connections
+
+
+def pushed(connection: socket.socket, head: bytes, block: bytes, blocks: int) -> tuple[int, bytes]:
+    """Bytes that a server takes of `blocks` blocks after a head before it closes, and what it answered."""
+    sent = 0
+    try:
+        connection.sendall(head)
+        for _ in range(blocks):
+            connection.sendall(block)
+            sent += len(block)
+    except OSError:
+        pass
+    try:
+        return sent, connection.recv(65536)
+    except OSError:
+        return sent, b""
+
+
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+MEGABYTE = b"x" * 2**20
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_of_a_gigabyte_is_cut_early_while_others_go_on(
+    live: Live, client: openai.OpenAI, declared: bool
+) -> None:
+    block = MEGABYTE if declared else b"100000\r\n" + MEGABYTE + b"\r\n"
+    length = b"Content-Length: 1073741824\r\n\r\n" if declared else b"Transfer-Encoding: chunked\r\n\r\n"
+    with live.connect() as connection:
+        sent, answer = pushed(connection, HEAD + length, block, 1024)
+    assert sent < 64 * 2**20 and (not answer or b" 413 " in answer.splitlines()[0])
+    assert ask(client).choices
+
+
+def test_a_body_too_large_by_its_own_word_is_413(live: Live) -> None:
+    with live.connect() as connection:
+        connection.sendall(HEAD + b"Content-Length: 1073741824\r\n\r\n")
+        answer = connection.makefile("rb").read()
+    assert b" 413 " in answer.splitlines()[0] and b"200000 bytes" in answer
+
+
+def test_a_flood_of_headers_is_cut(live: Live, client: openai.OpenAI) -> None:
+    block = b"".join(b"X-%d: %s\r\n" % (index, b"y" * 1000) for index in range(1000))
+    with live.connect() as connection:
+        sent, answer = pushed(connection, b"GET /health HTTP/1.1\r\nHost: here\r\n", block, 100)
+    assert sent < 64 * 2**20 and (not answer or b" 400 " in answer.splitlines()[0])
+    assert ask(client).choices
+
+
+def test_headers_that_do_not_end_are_cut(lm: LM) -> None:
+    with running(lm, header_seconds=0.2) as live, live.connect() as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: he")
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(100) == b""
+
+
+def test_a_body_that_does_not_come_is_408(lm: LM) -> None:
+    with running(lm, stall_seconds=0.2) as live, live.connect() as connection:
+        connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
+        assert b" 408 " in connection.recv(65536).splitlines()[0]
+
+
+def test_a_slow_reader_is_cut_while_others_go_on(lm: LM) -> None:
+    """The reader takes nothing. The kernel's buffers, which would take it in its place, are made small."""
+    body = {"messages": QUESTION, "max_tokens": 900, "logit_bias": ENDLESS, "stream": True, "n": 4}
+    body |= {"logprobs": True, "top_logprobs": 20}
+    data = json.dumps(body).encode()
+    with running(lm, stall_seconds=0.3) as live, socket.socket() as connection:
+        live.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", live.port))
+        connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(data) + data)
+        wait(lambda: not live.idle())
+        assert ask(live.client(), max_tokens=2).choices
+        wait(live.idle)
+        text = httpx.get(live.url + "/metrics").text
+    assert 'gemwright_cancelled_total{reason="client_left"} 1.0' in text
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The command
+
+
+def test_the_command_serves_and_drains_on_sigterm(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("# remark\nfirst\n")
+    command = [sys.executable, "-m", "gemwright", "serve", "--port", "0", "--key-file", str(keys), "--threads", "1"]
+    environment = {**os.environ, "GEMWRIGHT_API_KEY": "second"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        address = process.stderr.readline().split()[-1]
+        settings: Any = {"base_url": f"{address}/v1", "max_retries": 0}
+        with openai.OpenAI(api_key="second", timeout=PATIENCE, **settings) as client:
+            stream = ask(client, stream=True, max_tokens=100, logit_bias=ENDLESS)
+            first = next(iter(stream))
+            process.send_signal(signal.SIGTERM)
+            rest = list(stream)
+        assert first.choices and rest[-1].choices[0].finish_reason == "length"
+        assert process.wait(PATIENCE) == 0
+
+
+def test_a_port_that_is_taken_is_a_users_mistake(cli: Any) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ended = cli("serve", "--port", str(taken.getsockname()[1]))
+    assert ended.code == 2 and "cannot listen" in ended.err
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Many at once
+
+
+def test_a_crowd_of_which_half_leaves_ends_with_an_empty_engine(lm: LM) -> None:
+    """Every answer that arrives is the one that the question gets alone; nothing is left behind."""
+    questions = [f"What is {word}?" for word in ("a list", "a tuple", "a loop", "a class")]
+
+    async def one(client: openai.AsyncOpenAI, number: int) -> tuple[str, str] | None:
+        question = questions[number % len(questions)]
+        messages: Any = [{"role": "user", "content": question}]
+        settings: Any = {"model": "pocket", "messages": messages, "temperature": 0, "max_tokens": 10}
+        stream: Any = await client.chat.completions.create(**settings, stream=True)
+        text = ""
+        async for chunk in stream:
+            if number % 2:
+                await stream.close()
+                return None
+            text += chunk.choices[0].delta.content or ""
+        return question, text
+
+    async def crowd(url: str) -> list[tuple[str, str] | None]:
+        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", timeout=PATIENCE) as client:
+            return await asyncio.gather(*(one(client, number) for number in range(24)))
+
+    with running(lm) as live:
+        found = asyncio.run(crowd(live.url))
+        wait(live.idle)
+        alone = {
+            text: ask(live.client(), messages=[{"role": "user", "content": text}], max_tokens=10) for text in questions
+        }
+        engine = live.service.lm.engine
+        for session in list(engine._idle):
+            engine.release(session)
+        assert httpx.get(live.url + "/cache").json()["used"] == {"local": 0, "global": 0, "recurrent": 0}
+    answers = [pair for pair in found if pair is not None]
+    assert len(answers) == 12 and all(text == alone[asked].choices[0].message.content for asked, text in answers)
