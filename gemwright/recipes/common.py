@@ -12,6 +12,7 @@ import torch
 from gemwright.arch.gemma3 import gemma3
 from gemwright.arch.spec import Model
 from gemwright.loading import load_tower
+from gemwright.nn.decoder import Decoder
 from gemwright.nn.gemma import Tower
 from gemwright.train.export import export
 from gemwright.train.loop import Outcome, Progress, train
@@ -62,21 +63,28 @@ def train_and_export(
     sampling: Mapping[str, Any],
     facts: Callable[[Outcome], dict[str, Any]],
     converses: bool,
+    shape: Model | None = None,
+    dtype: torch.dtype = torch.bfloat16,
     resume: bool,
     progress: Callable[[Progress], None] | None,
     stop: Callable[[int], bool] | None,
 ) -> tuple[Outcome, Path | None]:
     """Trains, and writes the folder `out/model` with `facts` as its `recipe.json` (None where the run was stopped, with
-    a checkpoint to resume from). A model that sees keeps its tower. Raises `UserError` as `train` does."""
+    a checkpoint to resume from). `shape`: what the folder states of the model, where it is to see further than it did.
+    A model with pictures keeps its tower. Raises `UserError` as `train` does."""
     outcome = train(run, resume=resume, progress=progress, stop=stop)
     if not outcome.finished:
         return outcome, None
+    model = outcome.model
+    if shape is not None:
+        model = Decoder(shape)
+        model.load_state_dict(outcome.model.state_dict())
     folder = export(
-        outcome.model,
+        model,
         run.tokenizer,
         run.out / "model",
         tower=tower_of(run, outcome),
-        dtype=torch.bfloat16,
+        dtype=dtype,
         sampling=sampling,
         documents={"recipe.json": {"recipe": run.name, **facts(outcome), **_settings(run)}},
         converses=converses,

@@ -1,9 +1,9 @@
 """What the pocket family reads: drawn conversations with verifiable answers, and the vocabulary that is made for them.
 
 A curriculum is a folder: `train.jsonl` (chat records, every one of the training side of the split), `tokenizer/`,
-`copies.jsonl` (what is read before the rest, see `copies`), and `curriculum.json`, written last, which says what was
-drawn. Everything in it follows from its seed. Who trains a member
-of the family beside another gives both the same folder, and so the same words and the same questions.
+`copies-0.jsonl` and so on (what is read before the rest, see `COPYING`), and `curriculum.json`, written last, which
+says what was drawn. Everything in it follows from its seed. Who trains a member of the family beside another gives
+both the same folder, and so the same words and the same questions.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import random
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from gemwright.data import python_text
 from gemwright.data.jsonl import line, whole
 from gemwright.errors import UserError
+from gemwright.recipes.common import WINDOW
 from gemwright.tasks import retrieval, words
 from gemwright.tasks.item import Draw, Item
 from gemwright.tasks.split import Audit, draw, items
@@ -49,7 +51,7 @@ _DRILLS = 6  # of 100: plain texts that repeat themselves, from which copying is
 _COMMON = 3000  # words that drills draw from
 _PIECE = re.compile("\u2581[A-Za-z]{2,}")
 _WORD = re.compile(r"\b[A-Za-z]{2,12}\b")
-_COPIES = 30_000  # texts of `copies.jsonl`
+COPYING_TOKENS = 2 * ROW  # of a step while copying is learnt
 _SPOKEN = 40_000  # items that the vocabulary is made from
 
 
@@ -82,13 +84,33 @@ def _drawn(generator: random.Random, pool: Sequence[str]) -> str:
     return generator.choice(pool) if generator.random() < 0.9 else str(generator.randrange(10_000))
 
 
-def copies(generator: random.Random, pool: Sequence[str]) -> str:
-    """Words in no order and the same again, to be read before anything else: within some 700,000 tokens of nothing but
-    this a fresh model learns to look back for what came next, for nothing else is to be had. Among other texts it takes
-    many times as long, and until then every skill that copies waits (docs/log.md). Some lie so far apart that only
-    global layers see both."""
-    far = generator.random() < 0.05
-    length, times = (generator.randint(130, 300), 2) if far else (generator.randint(6, 32), generator.randint(2, 4))
+@dataclass(frozen=True, kw_only=True)
+class Copying:
+    """A time in which a model learns nothing but to copy: texts of `shortest` to `longest` words, said two to four
+    times, read while local layers see `window` tokens."""
+
+    window: int
+    shortest: int
+    longest: int
+    steps: int
+    rate: float
+
+
+# Among other texts it takes many times as long to learn that what came once may come again, and until then every skill
+# that copies waits. Local layers learn it first, for they are many, and then nothing is left for a global layer to gain
+# until texts are long, where a first head has hundreds of tokens to choose from and finds nothing. So the first texts
+# are short and local layers see less than them; texts and windows grow together. See docs/log.md.
+COPYING = (
+    Copying(window=4, shortest=5, longest=12, steps=300, rate=5e-3),
+    Copying(window=16, shortest=5, longest=40, steps=160, rate=3e-3),
+    Copying(window=WINDOW, shortest=5, longest=600, steps=240, rate=3e-3),
+)
+
+
+def copies(generator: random.Random, pool: Sequence[str], stage: Copying) -> str:
+    """Words in no order and the same again; lengths are spread evenly over their logarithms."""
+    length = round(stage.shortest * (stage.longest / stage.shortest) ** generator.random())
+    times = 2 if length > 60 else generator.randint(2, 4)
     return "".join([f" {generator.choice(pool)}" for _ in range(length)] * times)
 
 
@@ -131,6 +153,7 @@ def prepare(folder: Path, *, seed: int = SEED, count: int = ITEMS, vocab: int = 
         "mix": MIX,
         "searches": _SEARCHES,
         "drills": _DRILLS,
+        "copying": [asdict(stage) for stage in COPYING],
     }
     facts = folder / "curriculum.json"
     if facts.exists():
@@ -183,13 +206,23 @@ def _vocabulary(folder: Path, vocab: int) -> None:
 
 
 def _write_copies(folder: Path, seed: int) -> None:
-    """`copies.jsonl`, of words that are one piece each."""
+    """`copies-0.jsonl` and so on, one for each stage, of words that are one piece each; as much as the stage reads."""
     tokenizer = Tokenizer.load(folder / "tokenizer")
     pieces = (tokenizer.piece(token) for token in range(tokenizer.vocab_size))
     pool = [piece[1:] for piece in pieces if _PIECE.fullmatch(piece)]
-    with whole([folder / "copies.jsonl"]) as (file,):
-        for number in range(_COPIES):
-            file.write(line({"text": copies(random.Random(f"curriculum copies {seed} {number}"), pool)}))
+    for number, stage in enumerate(COPYING):
+        generator = random.Random(f"curriculum copies {seed} {number}")
+        missing = stage.steps * COPYING_TOKENS
+        with whole([copies_path(folder, number)]) as (file,):
+            while missing > 0:
+                text = copies(generator, pool, stage)
+                missing -= text.count(" ")
+                file.write(line({"text": text}))
+
+
+def copies_path(folder: Path, number: int) -> Path:
+    """Where the texts of a stage of `COPYING` stand."""
+    return folder / f"copies-{number}.jsonl"
 
 
 def _conversations(path: Path) -> Iterator[dict[str, Any]]:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from itertools import pairwise
 from pathlib import Path
+
+import torch
 
 from gemwright.arch.gemma2 import gemma2
 from gemwright.arch.recurrentgemma import recurrentgemma
-from gemwright.arch.spec import Model
+from gemwright.arch.spec import Attention, Layer, Model
 from gemwright.data.documents import PYTHON
 from gemwright.paths import probe
 from gemwright.recipes import curriculum
 from gemwright.recipes.common import WINDOW, results, small_gemma3, train_and_export
-from gemwright.recipes.curriculum import ROW, VOCAB
+from gemwright.recipes.curriculum import COPYING_TOKENS, ROW, VOCAB
 from gemwright.train.loop import Outcome, Progress
 from gemwright.train.optim import Optim
 from gemwright.train.run import Data, Run, Step, Watch
 from gemwright.train.schedule import Schedule
 
 CONTEXT = 2048
-COPYING = 500  # steps
 SAMPLING = {"do_sample": True, "temperature": 0.3, "top_k": 40, "top_p": 0.95}
 
 
@@ -111,11 +112,15 @@ def run_of(name: str, model: Model, out: str | Path, *, steps: int, rate: float)
     return Run(
         name=name,
         model=model,
-        start=str(out / "copying" / "model"),
+        start=str(out / "copying" / str(len(curriculum.COPYING) - 1) / "model"),
         tokenizer=shared / "tokenizer",
         data=Data(
-            sources=(str(shared / "train.jsonl"), PYTHON),
-            weights=(0.9, 0.1),
+            sources=(
+                str(shared / "train.jsonl"),
+                PYTHON,
+                str(curriculum.copies_path(shared, len(curriculum.COPYING) - 1)),
+            ),
+            weights=(0.84, 0.06, 0.1),  # what is no longer read is forgotten: copying, too
             epochs=None,
             field="text",
             bad="stop",
@@ -137,20 +142,39 @@ def run_of(name: str, model: Model, out: str | Path, *, steps: int, rate: float)
     )
 
 
-def copying(run: Run) -> Run:
-    """The stage before `run`, in its folder `copying`: from fresh weights a model learns that what came once may come
-    again."""
-    return replace(
-        run,
-        name=f"{run.name}, copying",
-        start=None,
-        data=replace(run.data, sources=(str(run.tokenizer.parent / "copies.jsonl"),), weights=()),
-        step=replace(run.step, tokens=2 * ROW, micro=2 * ROW),
-        schedule=Schedule(kind="wsd", warmup=50, floor=0.05, decay=0.1),
-        steps=COPYING,
-        distill=None,
-        out=run.out / "copying",
-    )
+def copying(run: Run) -> list[Run]:
+    """The stages before `run`, each in a folder of its own in `out/copying`; each goes on from the one before it."""
+    shared, stages, start = run.tokenizer.parent, [], None
+    for number, stage in enumerate(curriculum.COPYING):
+        out = run.out / "copying" / str(number)
+        stages.append(
+            replace(
+                run,
+                name=f"{run.name}, copying {number + 1} of {len(curriculum.COPYING)}",
+                model=seeing(run.model, stage.window),
+                start=start,
+                data=replace(run.data, sources=(str(curriculum.copies_path(shared, number)),), weights=()),
+                step=replace(run.step, tokens=COPYING_TOKENS, micro=COPYING_TOKENS),
+                optim=replace(run.optim, rate=stage.rate),
+                schedule=Schedule(kind="wsd", warmup=stage.steps // 10, floor=0.3, decay=0.1),
+                steps=stage.steps,
+                distill=None,
+                out=out,
+            )
+        )
+        start = str(out / "model")
+    return stages
+
+
+def seeing(model: Model, window: int) -> Model:
+    """The model with another window in its local layers; its weights have the same shapes."""
+
+    def changed(layer: Layer) -> Layer:
+        mixer = layer.mixer
+        local = isinstance(mixer, Attention) and mixer.window is not None
+        return replace(layer, mixer=replace(mixer, window=window)) if local else layer
+
+    return replace(model, layers=tuple(changed(layer) for layer in model.layers))
 
 
 def make(
@@ -163,12 +187,14 @@ def make(
     """Draws the curriculum if it is not there, trains a fresh model to copy, then `run` itself, and writes the folder
     `out/model` (None where it was stopped, with a checkpoint to resume from). Raises `UserError` as `train` does."""
     curriculum.prepare(run.tokenizer.parent)
-    through = partial(
-        train_and_export, sampling=SAMPLING, facts=results, resume=resume, progress=progress, stop=stop, converses=True
-    )
-    first = copying(run)
-    if not (first.out / "model").exists():
-        outcome, folder = through(first)
-        if folder is None:
-            return outcome, None
-    return through(run)
+    watched = {"facts": results, "resume": resume, "progress": progress, "stop": stop}
+    stages = [*copying(run), run]
+    # What a stage hands on states the windows of the stage that goes on from it.
+    for stage, following in pairwise(stages):
+        if not (stage.out / "model").exists():
+            outcome, folder = train_and_export(
+                stage, shape=following.model, sampling={}, converses=False, dtype=torch.float32, **watched
+            )
+            if folder is None:
+                return outcome, None
+    return train_and_export(run, sampling=SAMPLING, converses=True, **watched)

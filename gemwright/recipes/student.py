@@ -14,4 +14,4 @@ __all__ = ["make", "student"]
 def student(out: str | Path) -> Run:
     """The run in the folder `out`; the curriculum is `curriculum` beside it. Raises `UserError` where `out` is no
     path."""
-    return family.run_of("student", family.pocket(), out, steps=3000, rate=0.005)
+    return family.run_of("student", family.pocket(), out, steps=7000, rate=0.003)

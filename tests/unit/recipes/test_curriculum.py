@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 from gemwright.errors import UserError
-from gemwright.recipes.curriculum import ROW, conversations, copies, drill, many_questions, prepare, records
+from gemwright.recipes.curriculum import (
+    COPYING,
+    ROW,
+    Copying,
+    conversations,
+    copies,
+    copies_path,
+    drill,
+    many_questions,
+    prepare,
+    records,
+)
 from gemwright.tasks import retrieval
 from gemwright.tasks.item import Item
 from gemwright.tasks.skills import SKILLS
@@ -48,13 +59,15 @@ def test_what_a_drill_says_again_is_known_from_its_beginning() -> None:
     assert kinds == {"pairs", "far", "near"}
 
 
-def test_copies_say_a_text_of_single_pieces_again() -> None:
+@pytest.mark.parametrize("stage", COPYING, ids=lambda stage: str(stage.window))
+def test_copies_say_a_text_of_single_pieces_again(stage: Copying) -> None:
     pool = ["alpha", "beta", "gamma", "delta"]
     for number in range(100):
-        said = copies(random.Random(number), pool).split()
+        said = copies(random.Random(number), pool, stage).split()
         assert set(said) <= set(pool)
         parts = [said[: len(said) // times] for times in (2, 3, 4) if said == said[: len(said) // times] * times]
-        assert any(6 <= len(part) <= 300 for part in parts)
+        assert any(stage.shortest <= len(part) <= stage.longest for part in parts)
+        assert len(said) < ROW
 
 
 def test_many_questions_are_asked_about_one_text_and_fit_a_row() -> None:
@@ -75,7 +88,7 @@ def test_it_is_made_once_and_another_is_refused(tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(folder / "tokenizer")
     item = next(record for record in records(1, 10) if isinstance(record, Item))
     assert len(render(item.conversation(), tokenizer, add_generation_prompt=False).ids) < ROW
-    first = json.loads((folder / "copies.jsonl").read_text(encoding="utf-8").splitlines()[0])["text"]
+    first = json.loads(copies_path(folder, 0).read_text(encoding="utf-8").splitlines()[0])["text"]
     assert len(tokenizer.encode(first)) == len(first.split())
     before = (folder / "train.jsonl").stat().st_mtime_ns
     prepare(folder, count=300, vocab=1200)
