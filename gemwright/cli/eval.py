@@ -180,12 +180,13 @@ def _pocket(lm: LM, asked: _Asked) -> dict[str, Any]:
     from gemwright.evals.recipe import sampling_facts
 
     count, most = asked.items or pocket.ITEMS, asked.max_tokens or pocket.MAX_TOKENS
-    skills = asked.skills or pocket.skills()
+    skills = asked.skills or pocket.skills(lm)
     with show.counting("answering", count * len(skills)) as told:
         found = pocket.pocket(
-            lm, which=skills, seed=asked.seed, count=count, max_tokens=most, failures=asked.failures, on_done=told
+            lm, which=asked.skills, seed=asked.seed, count=count, max_tokens=most, failures=asked.failures, on_done=told
         )
     facts = {"items": count, "sequences": SEQUENCES, "sampling": sampling_facts(lm, pocket.sampling(most))}
+    facts["tower"] = lm.eyes.tower.digest() if lm.eyes is not None and lm.eyes.loaded else None
     times = {"tokens_per_second": found.tokens / max(found.seconds, 1e-9)}
     return {"settings": facts} | found.to_json() | {"times": times}
 

@@ -61,7 +61,7 @@ def _pocket(found: dict[str, Any]) -> list[Any]:
             _percent(row["ngram"]),
             f"{row['tokens']:.1f}",
         )
-    lines = ["Percent of the points; majority and n-gram are baselines that understand nothing."]
+    lines = ["Percent of the points; majority and n-gram are baselines that understand nothing.", *found["notes"]]
     if unanswered := sum(row["unanswered"] for row in found["skills"]):
         lines.append(f"{unanswered} questions do not fit the context and count as wrong")
     return [table, *lines]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gemwright.engine.engine import Engine
+from gemwright.engine.pictures import placed
 from gemwright.engine.request import Completion, Request, Sampling
 from gemwright.errors import UserError
 from gemwright.lm import LM
-from gemwright.text.turns import Message, render
+from gemwright.text.turns import Message, Rendered, render
 
 OnDone = Callable[[int], object]
 
@@ -35,18 +36,27 @@ class Asked:
 
 
 def prompt(lm: LM, messages: Sequence[Message]) -> tuple[int, ...]:
-    """The ids of a conversation in the model's own layout, ready for its answer. Raises `UserError` for a model that
-    cannot hold a conversation."""
+    """The ids of a conversation in the model's own layout, ready for its answer. Raises as `ask` does."""
+    return tuple(_rendered(lm, messages).ids)
+
+
+def _rendered(lm: LM, messages: Sequence[Message]) -> Rendered:
+    """The same with the places of pictures, which are read and cut as a chat does it."""
+    soft = 0
+    if any(message.images for message in messages):
+        eyes = lm.engine.eyes
+        soft = eyes.soft
+        messages = [replace(one, images=tuple(map(eyes.show, one.images))) for one in messages]
     if lm.tokenizer is None:
         raise UserError(f"{lm.spec.name} has no tokenizer", hint="put its files into the model's folder")
     if lm.template is not None:
-        return tuple(lm.template.render(messages, lm.tokenizer).ids)
+        return lm.template.render(messages, lm.tokenizer, soft=soft)
     if not lm.tokenizer.supports_turns:
         raise UserError(
             f"the tokenizer of {lm.spec.name} has no turn marks, so no question can be put to the model",
             hint="measure it with --suite perplexity",
         )
-    return tuple(render(messages, lm.tokenizer).ids)
+    return render(messages, lm.tokenizer, soft=soft)
 
 
 def ask(
@@ -59,15 +69,21 @@ def ask(
 ) -> list[Asked]:
     """The answers, in the order of the conversations; `sequences` of them are under way at a time.
 
-    The cache is as long as these conversations need, and no longer than the model's context. `on_done` is told how
-    many answers there are. Raises `UserError` for a model that cannot hold a conversation.
+    What a message shows under `images` is of any kind that a chat takes; all of it is in memory together. The cache is
+    as long as these conversations need, and no longer than the model's context. `on_done` is told how many answers
+    there are. Raises `UserError` for a model that cannot hold a conversation, and for pictures where it sees none.
     """
-    prompts = [prompt(lm, messages) for messages in conversations]
-    engine = wide_engine(lm, max(map(len, prompts), default=1), sampling.max_tokens, sequences)
-    fits = [index for index, ids in enumerate(prompts) if engine.context is None or len(ids) < engine.context]
-    requests = [Request(ids=prompts[index], sampling=sampling) for index in fits]
-    completions = dict(zip(fits, run_all(engine, requests, on_done), strict=True))
-    return [Asked(prompt=ids, answer=completions.get(index)) for index, ids in enumerate(prompts)]
+    requests = [_request(lm, _rendered(lm, messages), sampling) for messages in conversations]
+    longest = max((len(request.ids) for request in requests), default=1)
+    engine = wide_engine(lm, longest, sampling.max_tokens, sequences)
+    fits = [index for index, one in enumerate(requests) if engine.context is None or len(one.ids) < engine.context]
+    completions = dict(zip(fits, run_all(engine, [requests[index] for index in fits], on_done), strict=True))
+    return [Asked(prompt=one.ids, answer=completions.get(index)) for index, one in enumerate(requests)]
+
+
+def _request(lm: LM, found: Rendered, sampling: Sampling) -> Request:
+    images = placed(found.images, lm.engine.eyes.soft) if found.images else ()
+    return Request(ids=tuple(found.ids), sampling=sampling, images=images)
 
 
 def wide_engine(lm: LM, longest: int, most: int | None, sequences: int = SEQUENCES) -> Engine:
@@ -77,7 +93,7 @@ def wide_engine(lm: LM, longest: int, most: int | None, sequences: int = SEQUENC
     context = own.context
     if context is not None and most is not None:
         context = min(context, longest + most)
-    return Engine(lm.model, lm.tokenizer, context=context, sequences=sequences, defaults=own.defaults)
+    return Engine(lm.model, lm.tokenizer, context=context, sequences=sequences, defaults=own.defaults, eyes=lm.eyes)
 
 
 def run_all(engine: Engine, requests: Sequence[Request], on_done: OnDone | None = None) -> list[Completion]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -21,11 +21,14 @@ from gemwright.evals.interval import Interval, wilson
 from gemwright.evals.ngram import NGram
 from gemwright.lm import LM
 from gemwright.tasks.item import Item
-from gemwright.tasks.skills import SKILLS, judge
+from gemwright.tasks.pictures.draw import picture
+from gemwright.tasks.skills import EVERY, SEEN, SKILLS, judge
 from gemwright.tasks.split import items
+from gemwright.text.turns import Message
 
 ITEMS = 500  # of a skill
 MAX_TOKENS = 160  # of an answer
+TOGETHER = 100  # questions about pictures that are put at once: so many pictures are in memory together
 ORDER = 5
 LEARNT = 150_000  # tokens of rendered conversations that the n-gram model counts, for each skill
 _TRAIN_SEED = 7919  # added to the seed: the baselines learn from another stream
@@ -63,17 +66,20 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """All skills. `tokens` were drawn in `seconds`, which also hold the reading of the questions."""
+    """All skills. `tokens` were drawn in `seconds`, which also hold the reading of the questions. `notes`: what was not
+    asked, and why."""
 
     rows: tuple[Row, ...]
     failures: tuple[Failure, ...]
     tokens: int
     seconds: float
+    notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, without times."""
         rows = [asdict(row) | {"interval": list(row.interval)} for row in self.rows]
-        return {"drawn": self.tokens, "skills": rows, "failures": [asdict(failure) for failure in self.failures]}
+        failures = [asdict(failure) for failure in self.failures]
+        return {"drawn": self.tokens, "skills": rows, "failures": failures, "notes": list(self.notes)}
 
 
 def sampling(max_tokens: int = MAX_TOKENS) -> Sampling:
@@ -81,9 +87,10 @@ def sampling(max_tokens: int = MAX_TOKENS) -> Sampling:
     return Sampling(temperature=0.0, max_tokens=max_tokens)
 
 
-def skills() -> tuple[str, ...]:
-    """The skills' names, in the order of the table."""
-    return tuple(skill.SKILL for skill in SKILLS)
+def skills(lm: LM | None = None) -> tuple[str, ...]:
+    """The skills' names, in the order of the table; those that a model can be asked, where one is given."""
+    blind = lm is not None and lm.eyes is None
+    return tuple(skill.SKILL for skill in (SKILLS if blind else EVERY))
 
 
 def pocket(
@@ -97,15 +104,16 @@ def pocket(
     failures: int = 0,
     on_done: Callable[[int], object] | None = None,
 ) -> Outcome:
-    """The skills `which` (default: all of them), `count` items each. The first `failures` answers that lost points are
-    kept for each skill. `on_done` is told how many questions have been answered.
+    """The skills `which` (default: all that the model can be asked, see `skills`), `count` items each.
 
-    Raises `UserError` for a model that cannot hold a conversation, `ValueError` for a skill that there is not.
+    The first `failures` answers that lost points are kept for each skill. `on_done` is told how many questions have
+    been answered. Raises `UserError` for a model that cannot hold a conversation, or that is asked about pictures and
+    sees none, `ValueError` for a skill that there is not.
     """
     rows: list[Row] = []
     lost: list[Failure] = []
     drawn, seconds = 0, 0.0
-    for number, skill in enumerate(which or skills()):
+    for number, skill in enumerate(which or skills(lm)):
         questions = list(items(skill, "test", seed=seed, count=count))
 
         def told(done: int, before: int = number * count) -> None:
@@ -113,13 +121,48 @@ def pocket(
                 on_done(before + done)
 
         began = time.perf_counter()
-        how = sampling(max_tokens)
-        asked = ask(lm, [item.messages for item in questions], sampling=how, sequences=sequences, on_done=told)
+        asked = _answers(lm, questions, sampling(max_tokens), sequences, told)
         seconds += time.perf_counter() - began
         drawn += sum(one.tokens for one in asked)
         rows.append(_row(lm, skill, questions, asked, seed, max_tokens))
         lost += islice(_lost(questions, asked), failures)
-    return Outcome(rows=tuple(rows), failures=tuple(lost), tokens=drawn, seconds=seconds)
+    return Outcome(
+        rows=tuple(rows),
+        failures=tuple(lost),
+        tokens=drawn,
+        seconds=seconds,
+        notes=() if which else tuple(_left_out(lm)),
+    )
+
+
+def _left_out(lm: LM) -> Iterator[str]:
+    asked = skills(lm)
+    for skill in SEEN:
+        if skill.SKILL not in asked:
+            yield f"{skill.SKILL} was left out: {lm.spec.name} does not see"
+
+
+def _answers(
+    lm: LM, questions: Sequence[Item], how: Sampling, sequences: int, told: Callable[[int], object]
+) -> list[Asked]:
+    """What the model answers; `told` how many questions it has answered."""
+    asked: list[Asked] = []
+    step = TOGETHER if any(item.scene is not None for item in questions) else max(len(questions), 1)
+    for begin in range(0, len(questions), step):
+
+        def on_done(done: int, before: int = begin) -> None:
+            told(before + done)
+
+        shown = [_shown(item) for item in questions[begin : begin + step]]
+        asked += ask(lm, shown, sampling=how, sequences=sequences, on_done=on_done)
+    return asked
+
+
+def _shown(item: Item) -> tuple[Message, ...]:
+    """The question as it is put, with the picture that it asks about, if there is one."""
+    if item.scene is None:
+        return item.messages
+    return (*item.messages[:-1], replace(item.messages[-1], images=(picture(item),)))
 
 
 def _row(lm: LM, skill: str, questions: Sequence[Item], asked: Sequence[Asked], seed: int, most: int) -> Row:
@@ -135,7 +178,7 @@ def _row(lm: LM, skill: str, questions: Sequence[Item], asked: Sequence[Asked], 
         score=mean,
         interval=wilson(mean, len(scores)),
         majority=_mean(questions, majority(questions, learnt)),
-        ngram=_mean(questions, ngram(lm, asked, learnt, most)),
+        ngram=_mean(questions, ngram(lm, questions, learnt, most)),
         tokens=sum(one.tokens for one in asked) / len(asked),
         unanswered=sum(one.answer is None for one in asked),
         tasks={task: sum(found) / len(found) for task, found in sorted(by_task.items())},
@@ -152,9 +195,9 @@ def majority(questions: Sequence[Item], learnt: Sequence[Item]) -> list[str]:
     return [commonest.get(item.task, "") for item in questions]
 
 
-def ngram(lm: LM, asked: Sequence[Asked], learnt: Sequence[Item], most: int) -> list[str]:
+def ngram(lm: LM, questions: Sequence[Item], learnt: Sequence[Item], most: int) -> list[str]:
     """For each question how counts over the rendered conversations of `learnt` go on from it, up to the mark that ends
-    a turn, in `most` tokens at most; they count about 150,000 tokens and no more."""
+    a turn, in `most` tokens at most; they count about 150,000 tokens and no more, and see no pictures."""
     assert lm.tokenizer is not None, "a model that was asked has a tokenizer"
     counts = NGram(lm.tokenizer.vocab_size, ORDER)
     ends = {id for id in (lm.tokenizer.end_of_turn, lm.tokenizer.eos) if id is not None}
@@ -163,7 +206,7 @@ def ngram(lm: LM, asked: Sequence[Asked], learnt: Sequence[Item], most: int) -> 
         if counts.tokens >= LEARNT:
             break
         counts.learn([*prompt(lm, item.messages), *lm.tokenizer.encode(item.ideal), close])
-    return [lm.tokenizer.decode(counts.go_on(one.prompt, most, ends)) for one in asked]
+    return [lm.tokenizer.decode(counts.go_on(prompt(lm, one.messages), most, ends)) for one in questions]
 
 
 def _score(item: Item, answer: str) -> float:

@@ -101,7 +101,7 @@ class Copying:
 # until texts are long, where a first head has hundreds of tokens to choose from and finds nothing. So the first texts
 # are short and local layers see less than them; texts and windows grow together. See docs/log.md.
 COPYING = (
-    Copying(window=4, shortest=5, longest=12, steps=300, rate=5e-3),
+    Copying(window=4, shortest=5, longest=12, steps=400, rate=5e-3),
     Copying(window=16, shortest=5, longest=40, steps=160, rate=3e-3),
     Copying(window=WINDOW, shortest=5, longest=600, steps=240, rate=3e-3),
 )

@@ -8,6 +8,7 @@ from functools import cached_property
 from threading import Lock
 
 from gemwright.engine.door import check_ids
+from gemwright.engine.eyes import Eyes
 from gemwright.engine.pictures import Shown, placed
 from gemwright.engine.request import Request, Sampling
 from gemwright.errors import UserError
@@ -76,10 +77,22 @@ class Prompts:
     def _shown(self, photo: Photo) -> Shown:
         try:
             with self._seeing:  # the tower is loaded once, and few large pictures are in memory together
-                eyes = self._lm.engine.eyes
-                return eyes.show(decode(photo.data, self._limits), pan_scan=photo.pan_scan)
+                return self._eyes().show(decode(photo.data, self._limits), pan_scan=photo.pan_scan)
         except UserError as error:
             raise ApiError(400, str(error), param=photo.param, code="invalid_image") from error
+
+    def _eyes(self) -> Eyes:
+        """What pictures are seen with, loaded. Raises `UserError` in which clients read the model's name, and not where
+        its files lie."""
+        try:
+            eyes = self._lm.engine.eyes
+            _ = eyes.tower
+        except UserError as error:
+            name = self._settings.name or self._lm.spec.name
+            raise UserError(
+                f"{name} has no vision tower that can be used: it sees no pictures", hint="leave the pictures out"
+            ) from error
+        return eyes
 
     def _check_size(self, text: str) -> None:
         """A text that could not fit even if every token were the longest is not encoded: that alone may take long."""

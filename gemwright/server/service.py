@@ -66,8 +66,9 @@ class Service:
     def __init__(self, lm: LM, settings: Settings) -> None:
         self.lm, self.settings = lm, settings
         self.name = settings.name or lm.spec.name
-        self.places = places(lm.engine)
-        self.worker = Worker(lm.engine)
+        engine = lm.start(reuse=None)  # many come with one system text, and again with their whole conversation
+        self.places = places(engine)
+        self.worker = Worker(engine)
         self.door = Door(settings)
         self.metrics = Metrics(lambda: self.worker.load)
         self.prompts = Prompts(lm, settings)

@@ -50,6 +50,7 @@ def _trees(model: bytes, specials: tuple[str, ...], template: str | None, eos: s
     config = {
         **named,
         "additional_special_tokens": list(specials),
+        **_image_tokens(specials),
         "add_bos_token": True,
         "add_eos_token": False,
         **({} if template is None else {"chat_template": template}),
@@ -64,6 +65,14 @@ def _trees(model: bytes, specials: tuple[str, ...], template: str | None, eos: s
         "special_tokens_map.json": _json({**named, "additional_special_tokens": list(specials)}, indent=2),
         "tokenizer_config.json": _json(config, indent=2),
     }
+
+
+def _image_tokens(specials: tuple[str, ...]) -> dict[str, Any]:
+    """What transformers' processor of pictures asks a tokenizer for; nothing for a vocabulary without such marks."""
+    names = {"boi_token": pieces.START_OF_IMAGE, "eoi_token": pieces.END_OF_IMAGE, "image_token": pieces.IMAGE_SOFT}
+    if not set(names.values()) <= set(specials):
+        return {}
+    return {**names, "extra_special_tokens": names}
 
 
 def _json(tree: dict[str, Any], indent: int | None) -> bytes:

@@ -2,8 +2,8 @@
 
 Digits stand alone, white space is kept as it is, no space is put in front, characters that are too rare become bytes
 (Gemma 3 report, "Tokenizer"; Gemma report, section 2). Ids 0 to 4 are pad, eos, bos, unk and mask; then come the turn
-marks (and, for Gemma 3, the image marks and the soft token's), then runs of line breaks, spaces and tabs as pieces that text matches
-greedily, the bytes, the merges and the characters.
+marks (and, for Gemma 3, the image marks and the soft token's), then runs of line breaks, spaces and tabs as pieces that
+text matches greedily, the bytes, the merges and the characters.
 """
 
 from __future__ import annotations

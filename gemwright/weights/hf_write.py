@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from gemwright.arch.spec import Attention, Layer, Model, Recurrent
 from gemwright.errors import UserError
+from gemwright.text import pieces
 from gemwright.weights.hf_config import parse
 from gemwright.weights.layout import Layout
 
@@ -28,11 +29,32 @@ _ARCHITECTURES = {
 }
 
 
+class Marks(NamedTuple):
+    """The ids that tell where a picture stands in a prompt: before it, for each of its soft tokens, after it."""
+
+    start: int
+    soft: int
+    end: int
+
+
+RELEASED = Marks(
+    start=pieces.GEMMA_3.ids[pieces.START_OF_IMAGE],
+    soft=pieces.GEMMA_3.ids[pieces.IMAGE_SOFT],
+    end=pieces.GEMMA_3.ids[pieces.END_OF_IMAGE],
+)
+
+
 def write(
-    spec: Model, layout: Layout | None = None, dtype: torch.dtype | None = None, *, eyes: bool = False
+    spec: Model,
+    layout: Layout | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    eyes: bool = False,
+    marks: Marks | None = None,
 ) -> dict[str, Any]:
     """The config tree of a model; `dtype` is that of the tensors beside it (None: as in the layout, or not stated).
-    `eyes`: those of a layout's vision half too, which otherwise stay as they are.
+    `eyes`: those of a layout's vision half too, which otherwise stay as they are. `marks`: those of the vocabulary of a
+    model that sees, without a layout (None: of the released one).
 
     Raises `ValueError` when the layout is another model's, `UserError` when config.json has no words for the model.
     """
@@ -42,6 +64,9 @@ def write(
             raise ValueError(f"the layout was read from a model with another {field}")
         return _with_dtype(copy.deepcopy(layout.config), word, eyes)
     tree = _TREES[spec.family](spec) | {"architectures": [], "dtype": word}
+    if spec.vision is not None:
+        start, soft, end = marks or RELEASED
+        tree |= {"boi_token_index": start, "eoi_token_index": end, "image_token_index": soft}
     tree["architectures"] = [_ARCHITECTURES[tree["model_type"]]]
     if word is None:
         del tree["dtype"]
@@ -154,9 +179,6 @@ def _gemma3(spec: Model) -> dict[str, Any]:
     return {
         "model_type": "gemma3",
         **_SPECIAL_IDS,
-        "boi_token_index": 255_999,
-        "eoi_token_index": 256_000,
-        "image_token_index": 262_144,
         "initializer_range": 0.02,
         "mm_tokens_per_image": spec.vision.tokens,
         "tie_word_embeddings": True,

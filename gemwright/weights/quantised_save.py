@@ -23,6 +23,7 @@ from gemwright.weights.names import Names, table
 from gemwright.weights.quantised import SCALES, config_of, is_scaled, pack_nibbles, stored_bytes
 from gemwright.weights.safetensors import CODES, DTYPES, header_bytes
 from gemwright.weights.save import Replacing, write_json
+from gemwright.weights.side_files import picture_marks
 from gemwright.weights.stream import ROUNDED, PackedSource, Source, blocks, match
 from gemwright.weights.vision import Eyes, behind
 from gemwright.weights.vision_names import RELEASED, vision_table
@@ -80,7 +81,9 @@ def save_quantised(
         items.append(_Item(source=names.theirs(ours), name=theirs.theirs(ours), shape=shape, form=form))
     packed = {item.name: item.form for item in items if item.form is not None}
     spec = replace(spec, vision=eyes.vision if eyes else None)
-    config = write(spec, None, torch.bfloat16) | (config_of(scheme, packed) if packed else {})
+    extras = list(extras)
+    marks = picture_marks(extras) if eyes else None
+    config = write(spec, None, torch.bfloat16, marks=marks) | (config_of(scheme, packed) if packed else {})
     plain = []
     if eyes is not None:
         plain, left = _plain_items(eyes), behind(left, eyes)

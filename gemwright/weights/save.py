@@ -31,6 +31,7 @@ from gemwright.weights.hf_write import write
 from gemwright.weights.layout import Layout, Shard
 from gemwright.weights.names import HEADS, Names, table
 from gemwright.weights.safetensors import CODES, DTYPES, Entry, header_bytes
+from gemwright.weights.side_files import picture_marks
 from gemwright.weights.stream import CHUNK, FLOATS, blocks, is_rounded
 from gemwright.weights.vision_names import RELEASED, VisionNames, find_vision, vision_table
 
@@ -79,19 +80,21 @@ def save(
     `dtype` is that of the parameters in the file (None: the layout's, or the model's own). With a layout the tower's
     tensors go where the layout has them, and its other files (tokenizer, generation config) come along; without one,
     a folder with a tower has the names of the files as first released, and says how pictures become pixels. `extras`
-    are further files to copy, `documents` further JSON files by name. A folder that exists and is not empty is refused
+    are further files to copy (of a vocabulary among them the config states the ids of a picture's marks), `documents`
+    further JSON files by name. A folder that exists and is not empty is refused
     unless `overwrite`, which replaces checkpoints only.
     Raises `UserError` when the disk is full or the layout's source has changed, `ValueError` when the layout is another
     model's, when the tower is, or when matrices were packed.
     """
     if dtype is not None and dtype not in FLOATS:
         raise ValueError(f"weights are floats, not {dtype}")
-    folder = probe(folder)
+    folder, extras = probe(folder), list(extras)
     parameters = _parameters(model, tower)
     spec = replace(model.spec, vision=tower.spec if tower else None)  # a decoder holds the text half only
     if layout is None:
         names = _fresh_names(spec)
-        config = write(spec, None, dtype or parameters["embed.weight"].dtype)
+        marks = picture_marks(extras) if spec.vision else None
+        config = write(spec, None, dtype or parameters["embed.weight"].dtype, marks=marks)
         files = _fresh_files(parameters, names, dtype, max_shard_bytes)
         source, others = None, []
         documents = (processor.documents(spec.vision) if spec.vision else {}) | dict(documents or {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from gemwright.text import pieces
 from gemwright.text.export import write_folder
 from gemwright.text.sentencepiece_file import CONTROL
 from gemwright.text.tokenizer import FILES, Tokenizer
-from gemwright.text.turns import stop_ids
+from gemwright.text.turns import soft_id, stop_ids
 from gemwright.weights.gguf.generation import read_generation
 from gemwright.weights.gguf.header import Header
 from gemwright.weights.gguf.tokenizer import read_vocabulary
+from gemwright.weights.hf_write import Marks
 
 GENERATION = "generation_config.json"
 TOKENIZER_FILES = (
@@ -28,6 +30,18 @@ TOKENIZER_FILES = (
 def tokenizer_files(folder: Path) -> list[Path]:
     """Those of a tokenizer's files that a folder has."""
     return [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+
+
+def picture_marks(files: Iterable[Path]) -> Marks | None:
+    """The ids of a picture's marks in the vocabulary among those files; None where there is none, or it has no marks.
+    Raises `UserError` for a damaged tokenizer."""
+    path = next((path for path in files if path.name in FILES.values()), None)
+    if path is None:
+        return None
+    tokenizer = Tokenizer.load(path)
+    if tokenizer.start_of_image is None or tokenizer.end_of_image is None:
+        return None
+    return Marks(start=tokenizer.start_of_image, soft=soft_id(tokenizer), end=tokenizer.end_of_image)
 
 
 def beside(folder: Path) -> tuple[list[Path], dict[str, dict[str, Any]]]:

@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from gemwright.arch.spec import Tower as Encoder
+from gemwright.arch.spec import Vision
+from gemwright.loading import load_model, load_tower
+from gemwright.nn.gemma import Tower
+from gemwright.nn.init import initialise_tower
+from gemwright.train.export import export
 
 SMALL = ("--items", "2", "--max-tokens", "6")
+EYES = Vision(tower=Encoder(image=56, patch=14, width=24, hidden=40, heads=2, depth=2, norm_epsilon=1e-6), tokens=4)
 TASK = """\
 task: letters
 dataset_path: json
@@ -37,7 +46,26 @@ def test_the_table_has_a_row_for_each_skill_within_80_columns(cli: Callable, tin
         assert re.search(rf"^ {skill} .* 2 +\d+\.\d ", ended.out, re.MULTILINE), skill
     for skill in ("manipulation", "dialogue", "refusals"):
         assert skill in ended.out
+    assert "pictures was left out: tiny does not see" in ended.out
     assert "do not fit the context" in ended.out  # 256 tokens are too few for most texts
+
+
+@pytest.fixture(scope="module")
+def sees(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a tower."""
+    loaded, tower = load_model(tiny, dtype=torch.float32), Tower(EYES, 64)
+    initialise_tower(tower, torch.Generator().manual_seed(1))
+    out = tmp_path_factory.mktemp("sees") / "model"
+    return export(loaded.model, tiny, out, tower=tower, dtype=torch.float32, sampling={}, documents={})
+
+
+def test_a_model_that_sees_has_a_row_for_pictures_beside_the_baselines(cli: Callable, sees: Path) -> None:
+    words = ("eval", sees, *SMALL, "--skill", "pictures")
+    found = cli(*words, "--json").json["suites"]["pocket"]
+    (row,) = found["skills"]
+    assert row["skill"] == "pictures" and {"majority", "ngram"} <= row.keys() and not found["notes"]
+    assert found["settings"]["tower"] == load_tower(sees).digest()
+    assert re.search(r"^ pictures .* 2 +\d+\.\d ", cli(*words).out, re.MULTILINE)
 
 
 def test_two_runs_give_the_same_json_but_for_times(cli: Callable, tiny: Path, tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_a_picture_from_no_file_is_not_saved(seeing: Path, files: Path, tmp_path
     talk = Conversation(load(seeing).engine, sampling=Sampling(temperature=0, max_tokens=3))
     talk.say("what is it", images=[files / "square.png", numpy.zeros((30, 30, 3), dtype=numpy.uint8)])
     with pytest.raises(UserError, match="no file"):
-        talk.save(tmp_path / "talk.json")
+        talk.write(tmp_path / "talk.json")
     assert list(tmp_path.iterdir()) == []
 
 

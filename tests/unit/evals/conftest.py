@@ -10,15 +10,21 @@ import pytest
 import torch
 
 from gemwright.arch.presets import preset
+from gemwright.arch.spec import Tower as Encoder
+from gemwright.arch.spec import Vision
 from gemwright.lm import LM, load
 from gemwright.nn.decoder import Decoder
-from gemwright.nn.init import initialise
+from gemwright.nn.gemma import Tower
+from gemwright.nn.init import initialise, initialise_tower
 from gemwright.text.tokenizer import Tokenizer
 from gemwright.text.train import train_tokenizer
 from gemwright.train.export import export
 
 VOCAB, CONTEXT, WINDOW = 600, 256, 16
 SIZES = {"width": 64, "depth": 7, "heads": 2, "hidden": 96, "head_dim": 16, "query_scalar": 16.0, "window": WINDOW}
+
+
+EYES = Vision(tower=Encoder(image=56, patch=14, width=24, hidden=40, heads=2, depth=2, norm_epsilon=1e-6), tokens=4)
 
 
 def awake(seed: int = 0, **sizes: object) -> Decoder:
@@ -63,6 +69,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory, vocabulary: Path) -> Path:
 def lm(folder: Path) -> LM:
     """The model of that folder."""
     return load(folder, device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def seeing(tmp_path_factory: pytest.TempPathFactory, vocabulary: Path) -> LM:
+    """Another awake model, which sees: a picture is four tokens."""
+    model, tower = awake(seed=3), Tower(EYES, SIZES["width"])
+    initialise_tower(tower, torch.Generator().manual_seed(1))
+    path = tmp_path_factory.mktemp("checkpoints") / "seeing"
+    export(model, vocabulary, path, tower=tower, dtype=torch.float32, sampling={}, documents={})
+    return load(path, device="cpu", dtype="float32")
 
 
 Words = Callable[[int], str]

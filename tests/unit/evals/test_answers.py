@@ -9,6 +9,8 @@ from gemwright.errors import UserError
 from gemwright.evals import answers
 from gemwright.evals.answers import ask, prompt
 from gemwright.lm import LM
+from gemwright.tasks.pictures.draw import picture
+from gemwright.tasks.split import items
 from gemwright.text.template import BUILT_IN, ChatTemplate
 from gemwright.text.turns import Message
 
@@ -26,6 +28,14 @@ def test_each_answer_is_the_one_that_a_chat_gives_alone(lm: LM) -> None:
         alone = lm.chat(sampling=GREEDY).say(text)
         assert one.answer is not None and one.answer.ids == alone.ids and one.text == alone.text
     assert len({one.text for one in asked}) > 1
+
+
+def test_an_answer_about_a_picture_is_the_one_that_a_chat_gives_alone(seeing: LM) -> None:
+    pictures = [picture(item) for item in items("pictures", "test", count=4)]
+    asked = ask(seeing, [[Message("user", "Which colour?", (one,))] for one in pictures], sampling=GREEDY, sequences=3)
+    alone = [seeing.chat(sampling=GREEDY).say("Which colour?", images=[one]) for one in pictures]
+    assert [one.answer and one.answer.ids for one in asked] == [one.ids for one in alone]
+    assert len({one.text for one in asked}) > 1  # the words are the same: the pictures tell them apart
 
 
 def test_a_longer_conversation_goes_on_as_its_chat_does(lm: LM) -> None:

@@ -7,11 +7,13 @@ import pytest
 from gemwright.engine.request import Completion, Usage
 from gemwright.errors import UserError
 from gemwright.evals import pocket as module
-from gemwright.evals.answers import Asked, prompt
+from gemwright.evals.answers import Asked
 from gemwright.evals.interval import wilson
-from gemwright.evals.pocket import majority, ngram, pocket
+from gemwright.evals.pocket import majority, ngram, pocket, skills
 from gemwright.lm import LM
+from gemwright.tasks import arithmetic
 from gemwright.tasks.item import Item, user
+from gemwright.tasks.pictures.draw import picture
 from gemwright.tasks.skills import judge
 from gemwright.tasks.split import items, side_of
 
@@ -76,8 +78,7 @@ def test_the_majority_baseline_says_the_commonest_answer_of_the_task() -> None:
 
 def test_the_ngram_baseline_repeats_what_it_has_read(lm: LM) -> None:
     read = list(items(SKILL, "train", seed=1, count=20))
-    asked = [Asked(prompt=prompt(lm, item.messages), answer=None) for item in read]
-    answers = ngram(lm, asked, read, most=80)
+    answers = ngram(lm, read, read, most=80)
     right = sum(judge(item, answer).score for item, answer in zip(read, answers, strict=True))
     assert right > 0 and all("<" not in answer or "<" in "".join(item.ideal for item in read) for answer in answers)
 
@@ -91,6 +92,38 @@ def test_progress_goes_through_all_skills(lm: LM) -> None:
     told: list[int] = []
     pocket(lm, which=[SKILL, "manipulation"], count=3, max_tokens=2, on_done=told.append)
     assert told == sorted(told) and told[-1] == 6
+
+
+def test_a_model_that_sees_is_asked_about_pictures_too(seeing: LM, lm: LM) -> None:
+    assert skills(seeing) == (*skills(lm), "pictures") == skills()
+
+
+def test_each_question_about_a_picture_shows_its_picture(seeing: LM) -> None:
+    assert seeing.eyes is not None
+    before = len(seeing.eyes.cache)
+    (row,) = pocket(seeing, which=["pictures"], seed=8, count=5, max_tokens=2).rows
+    assert (row.skill, row.items, row.unanswered) == ("pictures", 5, 0)
+    assert len(seeing.eyes.cache) - before == 5
+    (item,) = items("pictures", "test", seed=8, count=1)
+    (view,) = seeing.eyes.show(picture(item)).views
+    assert seeing.eyes.cache.get(seeing.eyes.tower.digest(), view.sha256) is not None
+
+
+def test_pictures_in_parts_give_the_same_answers(seeing: LM, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    whole = pocket(seeing, which=["pictures"], seed=8, count=5, max_tokens=3, failures=5)
+    monkeypatch.setattr(module, "TOGETHER", 2)
+    parts = pocket(seeing, which=["pictures"], seed=8, count=5, max_tokens=3, failures=5, on_done=told.append)
+    assert parts.to_json() == whole.to_json() and told == sorted(told) and told[-1] == 5
+
+
+def test_a_model_that_does_not_see_is_not_asked_and_the_table_says_so(lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SKILLS", [arithmetic])
+    found = pocket(lm, count=2, max_tokens=2)
+    assert [row.skill for row in found.rows] == ["arithmetic"]
+    assert found.to_json()["notes"] == [f"pictures was left out: {lm.spec.name} does not see"]
+    with pytest.raises(UserError, match="sees no pictures"):
+        pocket(lm, which=["pictures"], count=2)
 
 
 def test_a_model_without_turn_marks_is_refused(lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemwright.errors import UserError
+from gemwright.text import sentencepiece_file
 from gemwright.text.pieces import GEMMA_2, GEMMA_3, IMAGE_SOFT
 from gemwright.text.tokenizer import Tokenizer
 
@@ -101,8 +103,8 @@ def test_an_id_outside_the_vocabulary_is_a_misuse(small: Tokenizer, token: int):
 def test_properties_name_the_ids_of_the_file(small: Tokenizer):
     assert (small.pad, small.eos, small.bos, small.unk) == (0, 1, 2, 3)
     assert (small.start_of_turn, small.end_of_turn, small.start_of_image, small.end_of_image) == (5, 6, 7, 8)
-    assert small.image_soft is None
-    assert small.special_ids == frozenset(range(9))
+    assert small.image_soft == 9
+    assert small.special_ids == frozenset(range(10))
     assert small.vocab_size == 1200
     assert small.supports_turns
 
@@ -208,6 +210,15 @@ def test_the_image_placeholder_is_found_beside_a_sentencepiece_file(small_folder
     assert tokenizer.image_soft == 1200
     assert 1200 in tokenizer.special_ids
     assert tokenizer.fingerprint() == plain.fingerprint()
+
+
+def test_a_soft_token_among_the_pieces_makes_another_vocabulary(small_folder: Path, tmp_path: Path):
+    """Without it every later piece has another id."""
+    model = sentencepiece_file.parse((small_folder / "tokenizer.model").read_bytes())
+    kept = [piece for piece in model.pieces if piece.text != IMAGE_SOFT]
+    assert len(kept) == len(model.pieces) - 1
+    (tmp_path / "tokenizer.model").write_bytes(sentencepiece_file.serialize(replace(model, pieces=kept)))
+    assert Tokenizer.load(tmp_path).fingerprint() != Tokenizer.load(small_folder).fingerprint()
 
 
 def test_an_older_placing_of_added_tokens_is_read_too(small_folder: Path, tmp_path: Path):

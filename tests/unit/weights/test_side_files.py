@@ -9,7 +9,7 @@ import pytest
 import transformers
 
 from gemwright.text.tokenizer import Tokenizer
-from gemwright.weights.side_files import GENERATION, TOKENIZER_FILES, beside, tokenizer_files
+from gemwright.weights.side_files import GENERATION, TOKENIZER_FILES, beside, picture_marks, tokenizer_files
 
 
 @pytest.fixture
@@ -39,6 +39,16 @@ def test_a_tokenizer_with_turn_marks_states_both_stops(folder: Path, tokenizer: 
     read = transformers.GenerationConfig.from_pretrained(tmp_path)
     assert read.eos_token_id == [tokenizer.eos, tokenizer.end_of_turn]
     assert (read.bos_token_id, read.pad_token_id) == (tokenizer.bos, tokenizer.pad)
+
+
+def test_the_marks_of_a_picture_are_those_of_the_vocabulary(folder: Path, tokenizer: Tokenizer) -> None:
+    """Where it does not name the soft token, that comes behind all pieces."""
+    assert picture_marks([folder / "notes.txt"]) is None
+    marks = picture_marks([folder / "notes.txt", folder / "tokenizer.json"])
+    assert marks == (tokenizer.start_of_image, tokenizer.vocab_size, tokenizer.end_of_image)
+    text = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(text.replace("of_image>", "of_talk>"))
+    assert picture_marks([folder / "tokenizer.json"]) is None
 
 
 def test_without_a_tokenizer_nothing_is_made_up(tmp_path: Path) -> None:
