@@ -30,12 +30,12 @@ VOCAB = 600
 ECHO = 1.0  # a louder one would make every token repeat itself
 SEEDS = {  # of weights and prompt
     "gemma1": (0, 1),
-    "gemma2": (0, 0),
+    "gemma2": (0, 3),
     "gemma3": (0, 0),
     "gemma3-factor8": (0, 0),
-    "gemma3-27b": (0, 0),
+    "gemma3-27b": (0, 1),
     "gemma3-multimodal": (0, 0),
-    "recurrentgemma": (0, 2),
+    "recurrentgemma": (0, 1),
 }
 
 
