@@ -17,22 +17,22 @@ struct Draw {
 
 namespace {
 
-constexpr int64_t BLOCKS = 16;  // counters whose words are made together
+constexpr int64_t COUNTERS = 16;  // counters whose words are made together
 
-// Philox4x32-10: the words of counters (first … first + BLOCKS - 1, place) go to `to`, four for each.
+// Philox4x32-10: the words of counters (first … first + COUNTERS - 1, place) go to `to`, four for each.
 inline void philox(uint64_t seed, const uint64_t *place, uint64_t first, uint32_t *to) {
-    uint64_t a[BLOCKS], b[BLOCKS], c[BLOCKS], d[BLOCKS];
-    for (int64_t i = 0; i < BLOCKS; i++) a[i] = first + i, b[i] = place[0], c[i] = place[1], d[i] = place[2];
+    uint64_t a[COUNTERS], b[COUNTERS], c[COUNTERS], d[COUNTERS];
+    for (int64_t i = 0; i < COUNTERS; i++) a[i] = first + i, b[i] = place[0], c[i] = place[1], d[i] = place[2];
     uint64_t left = seed & 0xFFFFFFFF, right = seed >> 32;
     for (int64_t round = 0; round < 10; round++) {
-        for (int64_t i = 0; i < BLOCKS; i++) {
+        for (int64_t i = 0; i < COUNTERS; i++) {
             const uint64_t one = a[i] * 0xD2511F53, two = c[i] * 0xCD9E8D57;
             a[i] = (two >> 32) ^ b[i] ^ left, b[i] = two & 0xFFFFFFFF;
             c[i] = (one >> 32) ^ d[i] ^ right, d[i] = one & 0xFFFFFFFF;
         }
         left = (left + 0x9E3779B9) & 0xFFFFFFFF, right = (right + 0xBB67AE85) & 0xFFFFFFFF;
     }
-    for (int64_t i = 0; i < BLOCKS; i++) {
+    for (int64_t i = 0; i < COUNTERS; i++) {
         to[4 * i] = (uint32_t)a[i], to[4 * i + 1] = (uint32_t)b[i];
         to[4 * i + 2] = (uint32_t)c[i], to[4 * i + 3] = (uint32_t)d[i];
     }
@@ -53,7 +53,7 @@ inline void draw_row(const Draw &d, int64_t row, double *tree, uint32_t *words) 
     d.total[row] = tree[0];
     const uint64_t serial = (uint64_t)d.serial[row];
     const uint64_t place[3] = {(uint64_t)d.position[row] & 0xFFFFFFFF, serial & 0xFFFFFFFF, serial >> 32};
-    for (int64_t first = 0; first < (d.samples * d.depth + 3) / 4; first += BLOCKS)
+    for (int64_t first = 0; first < (d.samples * d.depth + 3) / 4; first += COUNTERS)
         philox(d.seed, place, (uint64_t)first, words + 4 * first);
     int64_t *found = d.found + row * d.samples;
     std::fill(found, found + d.samples, (int64_t)0);
@@ -77,7 +77,7 @@ void gw_draw(const Draw *d, int64_t threads) {
 #pragma omp parallel num_threads(threads)
     {
         std::vector<double> tree(((size_t)2 << d->depth) - 1);
-        std::vector<uint32_t> words((size_t)(4 * ((d->samples * d->depth + 3) / 4 + BLOCKS)));
+        std::vector<uint32_t> words((size_t)(4 * ((d->samples * d->depth + 3) / 4 + COUNTERS)));
 #pragma omp for schedule(static)
         for (int64_t row = 0; row < d->rows; row++) draw_row(*d, row, tree.data(), words.data());
     }
