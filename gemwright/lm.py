@@ -72,9 +72,10 @@ class LM:
         notes: Sequence[str] = (),
         int8_cache: bool = False,
         eyes: Eyes | None = None,
+        reuse: int | None = 0,
     ) -> None:
-        """`context`, `defaults`, `int8_cache`, `eyes`: see `Engine`. `template`: see `Chat`. `folder`: where it came
-        from. `notes`: what loading had to say."""
+        """`context`, `defaults`, `int8_cache`, `eyes`, `reuse`: see `Engine`. `template`: see `Chat`. `folder`: where
+        the model came from. `notes`: what loading had to say."""
         self.model = model
         self.tokenizer = tokenizer
         self.folder = folder
@@ -84,6 +85,7 @@ class LM:
         self._template = template
         self._int8_cache = int8_cache
         self._eyes = eyes
+        self._reuse = reuse
         self._engine: Engine | None = None
 
     @property
@@ -97,8 +99,17 @@ class LM:
         return self._template
 
     @property
+    def eyes(self) -> Eyes | None:
+        """What pictures are seen with; None for a model that only reads."""
+        return self._eyes
+
+    @property
     def engine(self) -> Engine:
         """The engine that `generate`, `stream` and chats share."""
+        return self.start(self._reuse)
+
+    def start(self, reuse: int | None) -> Engine:
+        """The engine; one that had to be made keeps that many beginnings of prompts (see `Engine`)."""
         if self._engine is None:
             self._engine = Engine(
                 self.model,
@@ -108,6 +119,7 @@ class LM:
                 defaults=self._defaults,
                 int8_cache=self._int8_cache,
                 eyes=self._eyes,
+                reuse=reuse,
             )
         return self._engine
 
@@ -148,6 +160,13 @@ class LM:
     def chat(self, system: str | None = None, sampling: Sampling | None = None) -> Chat:
         """A new conversation. Raises `UserError` for a model without a tokenizer."""
         return Chat(self.engine, system=system, sampling=sampling, template=self._template)
+
+    def restore(self, path: str | Path, sampling: Sampling | None = None) -> Chat:
+        """The conversation that `Chat.save` wrote, as it was left: what the cache remembered is not read again. Raises
+        and warns as `Chat.open`."""
+        chat = self.chat(sampling=sampling)
+        chat.open(path)
+        return chat
 
     def request(
         self,
@@ -271,14 +290,16 @@ def load(
     quant: str | Scheme | None = None,
     int8_cache: bool = False,
     adapter: str | Path | None = None,
+    reuse: int | None = 0,
 ) -> LM:
     """Loads a model: a folder, a .gguf file, a name in the Hugging Face cache, or (None, "pocket") the embedded model.
 
     `context`: tokens that a conversation may have (default: what the model was made for); it sizes the cache. `quant`:
     a scheme that rounds the weights on the way in (`quant.scheme.SCHEMES`); default: as the files have them. `adapter`:
-    a folder that PEFT wrote, added to the weights before they are rounded. A folder without tokenizer files gives a
-    model that takes ids. Its `notes` tell what loading rounded and what it left in the files. Raises `UserError` for
-    whatever is wrong with the files, and for an unknown scheme.
+    a folder that PEFT wrote, added to the weights before they are rounded. `reuse`: beginnings of prompts that are kept
+    in the cache, so that a later prompt that begins alike reads only what is new (None: 8, if memory allows). A folder
+    without tokenizer files gives a model that takes ids. Its `notes` tell what loading rounded and what it left in the
+    files. Raises `UserError` for whatever is wrong with the files, and for an unknown scheme.
     """
     loaded = load_model(name, dtype=dtype, device=device, quant=quant, packed=True, adapter=adapter)
     if not isinstance(loaded.model.embed, PackedEmbedding) and can_pack(loaded.model):
@@ -303,6 +324,7 @@ def load(
         notes=(*loaded.notes, *left),
         int8_cache=int8_cache,
         eyes=_eyes(folder, loaded.spec, dtype, loaded.device),
+        reuse=reuse,
     )
 
 

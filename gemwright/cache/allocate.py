@@ -29,14 +29,18 @@ def allocate(
     device: torch.device | str = "cpu",
     weights: str = "",
     int8: bool = False,
+    spare: int = 0,
 ) -> Cache:
     """Memory for `sequences` sequences of up to `tokens` tokens each; `slack` tokens can be taken back.
+
+    `spare` more sequences have windows and states, and share the global layers' blocks with the others: for snapshots,
+    which give way when blocks run short.
 
     Nothing is touched before it is used. On the meta device nothing is ever allocated, and `bytes` counts the same.
     `weights` names the weights (a digest): saved sequences are tied to it. `int8`: the global layers' keys and values
     as signed bytes.
     """
-    if sequences < 1 or tokens < 1 or slack < 0:
+    if sequences < 1 or tokens < 1 or slack < 0 or spare < 0:
         raise ValueError(f"no cache has {sequences} sequences of {tokens} tokens with a slack of {slack}")
     kinds: dict[tuple[Any, ...], list[int]] = {}
     for index, layer in enumerate(spec.layers):
@@ -52,13 +56,15 @@ def allocate(
     for kind, layers in kinds.items():
         place: dict[str, Any] = {"layers": tuple(layers), "dtype": dtype, "device": device}
         if kind[0] is Recurrent:
-            stores.append(RecurrentStore(width=kind[1], taps=kind[2] - 1, slack=slack, slots=sequences, **place))
+            stores.append(
+                RecurrentStore(width=kind[1], taps=kind[2] - 1, slack=slack, slots=sequences + spare, **place)
+            )
         elif kind[3] is None:
             size = {"kv_heads": kind[1], "head_dim": kind[2]}
             stores.append(FullStore(sequences=sequences, tokens=tokens, int8=int8, **size, **place))
         else:
             size = {"kv_heads": kind[1], "head_dim": kind[2], "window": kind[3]}
-            stores.append(RingStore(slack=slack, slots=sequences, **size, **place))
+            stores.append(RingStore(slack=slack, slots=sequences + spare, **size, **place))
     # A window cut to a short cache makes another ring, so a cache of another length may be another memory.
     rings = sorted(kind[3] for kind in kinds if kind[0] is Attention and kind[3] is not None)
     facts = f"{spec.fingerprint()} {weights} {dtype} slack {slack} rings {rings}{' int8' if int8 else ''}"
@@ -101,6 +107,12 @@ class Cache:
         """A sequence that goes on from a snapshot, which stays."""
         return self.fork(snapshot)
 
+    def detach(self, handle: Handle) -> None:
+        """Copy now what a twin would have to copy when it goes on, so that the twin need not. Raises `CacheFull`."""
+        self._check(handle)
+        for store, place in zip(self.stores, handle.places, strict=True):
+            store.detach(place, handle.length)
+
     def _make(self, place: Any) -> Handle:
         """A handle with a place in every store, or in none."""
         places: list[Any] = []
@@ -134,13 +146,24 @@ class Cache:
         length = handle.length - count
         if count < 0 or length < 0:
             raise ValueError(f"cannot take back {count} of {handle.length} tokens")
-        if self._forgets and length > 0 and (count > self.slack or handle.high - length > self.slack + 1):
+        if not self.can_roll_back(handle, count):
             raise ValueError(f"cannot take back {count} tokens, the slack is {self.slack}; replay from a snapshot")
         handle.length = length
         if length == 0:
             handle.high = 0
         for store, place in zip(self.stores, handle.places, strict=True):
             store.truncate(place, length)
+
+    def can_roll_back(self, handle: Handle, count: int) -> bool:
+        """Would `rollback` go back that far, of this sequence or of one that is restored from it?"""
+        length = handle.length - count
+        near = count <= self.slack and handle.high - length <= self.slack + 1
+        return length >= 0 and (not self._forgets or length == 0 or near)
+
+    @property
+    def forgets(self) -> bool:
+        """Are there windows or states, which can be gone back on only by the slack?"""
+        return self._forgets
 
     def intact(self, handle: Handle) -> bool:
         """Can the sequence go on? Not after a long step that was never committed, which overwrote its windows."""

@@ -73,6 +73,11 @@ class FullStore:
         self._tenants[home] += 1
         return Blocks(home=home, blocks=blocks)
 
+    def detach(self, place: Blocks, length: int) -> None:
+        """Own the last block, if it is not full."""
+        if length % BLOCK and self._shares.shared(place.blocks[-1]):
+            self._copy_last(place)
+
     def free(self, place: Blocks) -> None:
         """Give up all blocks."""
         self.truncate(place, 0)
@@ -89,8 +94,7 @@ class FullStore:
         """Blocks for the new tokens, the last one copied first if it is shared."""
         for place, past, length in zip(places, plan.past, plan.lengths, strict=True):
             self.truncate(place, past)
-            if past % BLOCK and self._shares.shared(place.blocks[-1]):
-                self._copy_last(place)
+            self.detach(place, past)
             while len(place.blocks) * BLOCK < past + length:
                 place.blocks.append(self._take(place))
         ends = [past + length for past, length in zip(plan.past, plan.lengths, strict=True)]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,30 +19,39 @@ from gemwright.cache.allocate import Cache
 from gemwright.cache.store import Handle
 from gemwright.errors import UserError
 
-_FORMAT = "gemwright sequence 1"
+_FORMAT = "gemwright sequence 2"
+_LONGEST = 100_000_000  # bytes of a safetensors header
 
 
-def save(cache: Cache, handle: Handle, path: str | Path, ids: Sequence[int]) -> None:
+class Damaged(UserError):
+    """A file of the right kind and of this model, whose contents are not as they were written."""
+
+
+def save(cache: Cache, handle: Handle | None, path: str | Path, ids: Sequence[int], note: str = "") -> None:
     """Write a sequence and the ids that it remembers, all at once: an interrupted write leaves no file.
 
+    `note`: any words that go with it; they can be read even if what follows is damaged. `handle` None: the note alone.
     Raises `UserError` where the file cannot be written; `ValueError` if `ids` are not as many as the sequence
     remembers, if a step of it was never committed, or if it was freed.
     """
-    if handle.freed:
+    length, high = (handle.length, handle.high) if handle is not None else (0, 0)
+    if handle is not None and handle.freed:
         raise ValueError("this sequence was freed")
-    if len(ids) != handle.length:
-        raise ValueError(f"{len(ids)} ids for a sequence of {handle.length} tokens")
-    if not cache.intact(handle):
+    if len(ids) != length:
+        raise ValueError(f"{len(ids)} ids for a sequence of {length} tokens")
+    if handle is not None and not cache.intact(handle):
         raise ValueError("a long step of this sequence was never committed: there is nothing whole to save")
     tensors: dict[str, Tensor] = {"ids": torch.tensor(list(ids), dtype=torch.int64)}
-    for index, (store, place) in enumerate(zip(cache.stores, handle.places, strict=True)):
-        for name, tensor in store.dump(place, handle.length).items():
-            tensors[f"{index}.{name}"] = tensor.cpu().contiguous()
-    facts = {"format": _FORMAT, "identity": cache.identity, "length": handle.length, "high": handle.high}
+    if handle is not None:
+        for index, (store, place) in enumerate(zip(cache.stores, handle.places, strict=True)):
+            for name, tensor in store.dump(place, length).items():
+                tensors[f"{index}.{name}"] = tensor.cpu().contiguous()
+    facts = {"format": _FORMAT, "identity": cache.identity, "length": length, "high": high}
+    facts |= {"empty": handle is None, "sum": _sum(tensors), "note": zlib.crc32(note.encode())}
     path = Path(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        save_file(tensors, part, metadata={"gemwright": json.dumps(facts)})
+        save_file(tensors, part, metadata={"gemwright": json.dumps(facts), "note": note})
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be written: {error}", hint="choose another place") from error
@@ -49,36 +60,43 @@ def save(cache: Cache, handle: Handle, path: str | Path, ids: Sequence[int]) -> 
             part.unlink()
 
 
-def load(cache: Cache, path: str | Path) -> tuple[Handle, list[int]]:
-    """Read a sequence into a cache: its handle and its ids.
+def read_note(path: str | Path) -> str:
+    """The words of a file that `save` wrote, even if the rest of it is damaged. Raises `UserError` where they are not
+    whole."""
+    return _head(Path(path))[1]
 
-    Raises `UserError` for a file that is damaged, or of another model, dtype or slack; `CacheFull` where no memory is
-    left.
+
+def load(cache: Cache, path: str | Path) -> tuple[Handle | None, list[int]]:
+    """Read a sequence into a cache: its handle (None: only a note was saved) and its ids.
+
+    Raises `UserError` for a file of another model, dtype or slack, and its kind `Damaged` for one that is not whole;
+    `CacheFull` where no memory is left.
     """
     path = Path(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {}).get("gemwright", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
-    except FileNotFoundError:
-        raise UserError(f"no saved sequence at {path}", hint="check the path") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is no whole saved sequence: {error}", hint="save the sequence again") from error
-    if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
-        raise UserError(f"{path} is no saved sequence", hint="give a file that was saved from a conversation")
+    facts, _ = _head(path)
     if facts.get("identity") != cache.identity:
         raise UserError(
             f"{path} was saved from another model, dtype, slack or length of window",
             hint="load the checkpoint that it was saved from, in the same dtype and context",
         )
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise Damaged(f"{path} is no whole saved sequence: {error}", hint="save the sequence again") from error
     length, high = facts.get("length"), facts.get("high")
     if not isinstance(length, int) or not isinstance(high, int) or not 0 <= length <= high:
-        raise UserError(f"{path} is damaged: it claims {length} of {high} tokens", hint="save the sequence again")
+        raise Damaged(f"{path} is damaged: it claims {length} of {high} tokens", hint="save the sequence again")
     expected: dict[str, tuple[int, ...]] = {"ids": (length,)}
-    for index, store in enumerate(cache.stores):
-        expected |= {f"{index}.{name}": shape for name, shape in store.shapes(length).items()}
+    if not facts.get("empty"):
+        for index, store in enumerate(cache.stores):
+            expected |= {f"{index}.{name}": shape for name, shape in store.shapes(length).items()}
     if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != expected:
-        raise UserError(f"{path} is damaged: its tensors are not those of its {length} tokens", hint="save it again")
+        raise Damaged(f"{path} is damaged: its tensors are not those of its {length} tokens", hint="save it again")
+    if _sum(tensors) != facts.get("sum"):
+        raise Damaged(f"{path} is damaged: its contents do not have their sum", hint="save it again")
+    if facts.get("empty"):
+        return None, []
     if cache.limit is not None and length > cache.limit:
         raise UserError(
             f"{path} holds {length} tokens, this cache {cache.limit} a sequence", hint="allocate a longer context"
@@ -93,3 +111,32 @@ def load(cache: Cache, path: str | Path) -> tuple[Handle, list[int]]:
         cache.free(handle)
         raise
     return handle, tensors["ids"].tolist()
+
+
+def _head(path: Path) -> tuple[dict[str, Any], str]:
+    """What the file says of itself, and its note: a safetensors header, read on its own because what follows may be
+    cut off."""
+    hint = "give a file that was saved from a conversation"
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            data = file.read(size) if size <= _LONGEST else b""
+        words = json.loads(data)["__metadata__"]
+        facts, note = json.loads(words["gemwright"]), words["note"]
+    except FileNotFoundError:
+        raise UserError(f"no saved sequence at {path}", hint="check the path") from None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is no whole saved sequence: {error}", hint=hint) from error
+    if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
+        raise UserError(f"{path} is no saved sequence", hint=hint)
+    if not isinstance(note, str) or zlib.crc32(note.encode()) != facts.get("note"):
+        raise UserError(f"{path} is damaged at its beginning", hint=hint)
+    return facts, note
+
+
+def _sum(tensors: dict[str, Tensor]) -> int:
+    """A check sum over all bytes, in the order of the names."""
+    found = 0
+    for name in sorted(tensors):
+        found = zlib.crc32(tensors[name].contiguous().flatten().view(torch.uint8).numpy().data, found)
+    return found

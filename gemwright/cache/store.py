@@ -52,6 +52,10 @@ class Store(Protocol):
         """A second owner of the same memory; whoever writes first copies."""
         ...
 
+    def detach(self, place: Any, length: int) -> None:
+        """Own what the next token after `length` would be written to. Raises `CacheFull`."""
+        ...
+
     def free(self, place: Any) -> None:
         """Give up the place."""
         ...
@@ -132,6 +136,10 @@ class Slots:
         """Another owner of the same slot."""
         self._shares.share(place[0])
         return list(place)
+
+    def detach(self, place: list[int], length: int) -> None:
+        """Own the slot."""
+        self.own(place)
 
     def free(self, place: list[int]) -> None:
         """Give up the slot."""

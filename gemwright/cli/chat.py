@@ -44,6 +44,10 @@ def run(
     seed: options.Seed = None,
     image: options.Images = None,
     pan_scan: options.PanScan = False,
+    session: Annotated[
+        Path | None,
+        typer.Option(help="A file to go on from, if it is there, and to leave everything in.", show_default=False),
+    ] = None,
     context: options.Context = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -54,7 +58,8 @@ def run(
 ) -> None:
     """Talk to a model.
 
-    /help lists what else can be typed; Ctrl-C ends a reply, not the program. Pictures go with the first message.
+    /help lists what else can be typed; Ctrl-C ends a reply, not the program. Pictures go with the first message. With
+    --session the conversation goes on where it was left: what was read is not read again.
 
     Example: [bold]gemwright chat gemma-3-1b-it --system "Answer briefly."[/bold]
     """
@@ -75,6 +80,9 @@ def run(
     talk = Conversation(lm.engine, system=system, sampling=chosen, template=lm.template)
     if not lm.tokenizer.supports_turns and lm.template is None:
         raise UserError(f"the tokenizer of {model} has no turn marks", hint="use `gemwright generate` with this model")
+    if session is not None:
+        session = probe(session)
+        _resume(talk, session, system)
     terminal = _Terminal(talk, pan_scan)
     terminal.look(image or [])
     if sys.stdin.isatty():
@@ -83,7 +91,23 @@ def run(
         )
     if not _tuned(lm.folder, lm.tokenizer):
         show.note("this model was never tuned on conversations: it goes on from your words rather than answer them")
-    terminal.loop()
+    try:
+        terminal.loop()
+    finally:
+        if session is not None:
+            talk.save(session)
+
+
+def _resume(talk: Conversation, session: Path, system: str | None) -> None:
+    """Go on with the session, if the file is there. Raises `UserError` where it could not be written at the end."""
+    if not session.parent.is_dir() or session.is_dir():
+        raise UserError(f"{session} cannot be written", hint="name a file in a folder that is there")
+    if not session.exists():
+        return
+    talk.open(session)
+    if system is not None and system != talk.system:
+        show.note(f"{session} has its own instruction; --system is for a new conversation")
+    show.dim(f"{len(talk.messages)} messages from {session}, cache {show.size(talk.cache_bytes)}")
 
 
 def _tuned(folder: Path, tokenizer: Tokenizer) -> bool:
@@ -214,10 +238,10 @@ class _Terminal:
             raise UserError(f"{word} takes one file", hint=f"{word} talk.json")
         path = probe(names[0])
         if word == "/save":
-            self._talk.save(path)
+            self._talk.write(path)
             show.dim(f"saved {len(self._talk.messages)} messages to {path}")
         else:
-            self._talk.load(path)
+            self._talk.read(path)
             show.dim(f"{len(self._talk.messages)} messages from {path}")
 
     def _all_stats(self) -> None:

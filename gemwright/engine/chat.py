@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from pathlib import Path
 
+from gemwright.cache import snapshot
 from gemwright.engine.door import check_ids, rows_of
 from gemwright.engine.engine import Engine
 from gemwright.engine.pictures import Source, placed
 from gemwright.engine.progress import Session
+from gemwright.engine.record import parsed, text_of, transcript_of, tree_of
 from gemwright.engine.request import Completion, PromptImage, Request, Sampling
+from gemwright.engine.transcript import Transcript as Transcript
 from gemwright.errors import UserError
 from gemwright.text.template import ChatTemplate
 from gemwright.text.tokenizer import Tokenizer
 from gemwright.text.turns import Message, render, render_next
-
-
-@dataclass(frozen=True, kw_only=True)
-class Transcript:
-    """A conversation on its own: what was said, without the system text, and the ids as the model has them, with the
-    pictures among these. `closed`: the mark that ends the last reply is among them."""
-
-    system: str | None
-    messages: tuple[Message, ...]
-    ids: tuple[int, ...]
-    closed: bool
-    images: tuple[PromptImage, ...] = ()
 
 
 class Chat:
@@ -169,6 +162,45 @@ class Chat:
         self.clear()
         self._system, self._said = transcript.system, list(transcript.messages)
         self._ids, self._images, self._closed = list(ids), transcript.images, transcript.closed
+
+    def save(self, path: str | Path) -> None:
+        """Writes the conversation and what the cache remembers of it into one file, all at once, for `open`.
+
+        Raises `UserError` where it cannot be written, and for a picture that came from no file.
+        """
+        tree = tree_of(self.transcript(), model=self.engine.model.spec.name, tokenizer=self._tokenizer)
+        self.engine.save(self._session, path, text_of(tree).decode())
+
+    def open(self, path: str | Path) -> None:
+        """Goes on with the conversation that `save` wrote, instead of this one; nothing of it is read again.
+
+        What the file remembers may be damaged while its words and ids are whole: a warning says so, and the next turn
+        reads them again. Raises `UserError` for a file of another model, adapter, dtype or kind of cache, a picture
+        whose file is gone or another now, and a conversation that does not fit; this one stays as it was then.
+        """
+        tree = parsed(snapshot.read_note(path).encode(), Path(path))
+        transcript = transcript_of(tree, Path(path), tokenizer=self._tokenizer, eyes=lambda: self.engine.eyes)
+        try:
+            session = self.engine.reopen(path, transcript.images)
+        except snapshot.Damaged as error:
+            warnings.warn(f"{error.message}; its words are whole and will be read again", stacklevel=2)
+            session = Session()
+        try:
+            self.restore(transcript)
+        except BaseException:
+            self.engine.release(session)
+            raise
+        self._session = session
+
+    def fork(self) -> Chat:
+        """A conversation that begins as this one did so far and then goes its own way; both share the memory of what
+        they have in common. Raises `ValueError` while a reply is under way."""
+        if self._session.busy:
+            raise ValueError("a reply is under way; end it first")
+        twin = copy.copy(self)
+        twin._said, twin._ids = list(self._said), list(self._ids)
+        twin._session = self.engine.twin(self._session)
+        return twin
 
     def _message(self, text: str, images: Sequence[Source], pan_scan: bool | None) -> Message:
         if not images:  # nothing asks for a tower

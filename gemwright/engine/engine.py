@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from gemwright.cache import snapshot
 from gemwright.cache.allocate import allocate
+from gemwright.cache.store import Handle
 from gemwright.engine import door
 from gemwright.engine import sampling as draw
 from gemwright.engine.constrain import Constraint
 from gemwright.engine.eyes import Eyes
+from gemwright.engine.places import Places
 from gemwright.engine.progress import Progress, Session
 from gemwright.engine.request import Completion, Event, PromptImage, Request, Sampling, TokenLogprob
-from gemwright.engine.room import capacity, choose_context
+from gemwright.engine.room import capacity, choose_context, default_reuse
 from gemwright.engine.schedule import Part, Schedule
 from gemwright.errors import UserError
 from gemwright.nn.decoder import Decoder
@@ -50,6 +54,7 @@ class Engine:
         defaults: Sampling | None = None,
         int8_cache: bool = False,
         eyes: Eyes | None = None,
+        reuse: int | None = 0,
     ) -> None:
         """Allocates the cache, in the model's dtype and on its device.
 
@@ -64,13 +69,18 @@ class Engine:
                 stop ids.
             int8_cache: keep the global layers' keys and values in 8 bits, half of bfloat16's memory.
             eyes: what pictures are seen with; engines may share it. None: a model for text only.
+            reuse: beginnings of prompts that are kept for later requests, which then read only what is new; each has
+                windows and states of its own, and blocks that nobody else needs (None: 8, if memory allows).
 
         Raises `UserError` for a context that the model was not made for, or that the memory does not hold.
         """
         self.model = model
         self.tokenizer = tokenizer
         self.device = model.device
-        size = {"sequences": sequences, "dtype": model.dtype, "device": self.device, "int8": int8_cache}
+        if reuse is None:
+            reuse = default_reuse(model.spec, dtype=model.dtype, device=self.device)
+        place = {"dtype": model.dtype, "device": self.device, "int8": int8_cache}
+        size = {"sequences": sequences, "spare": reuse, **place}
         self.context = choose_context(model.spec, context, **size)
         if defaults is None:
             defaults = Sampling(stop_ids=stop_ids(tokenizer, None) if tokenizer else ())
@@ -90,7 +100,8 @@ class Engine:
         )
         self._schedule = Schedule(places=sequences, chunk=chunk)
         self._live: dict[int, Progress] = {}
-        self._idle: dict[Session, None] = {}  # sessions that hold a handle and no request, longest idle first
+        self._places = Places(self.cache, sequences=sequences, reuse=reuse, chunk=chunk)
+        self._idle = self._places.idle
         self._outbox: list[Event] = []
         self._failed: dict[int, UserError] = {}  # requests that could not go on, until their reader hears of it
         self._next = 0
@@ -179,10 +190,42 @@ class Engine:
 
     def release(self, session: Session) -> None:
         """Frees what an idle session holds. A session that is at work gives its place back when its request ends."""
-        if session.handle is not None:
-            self._idle.pop(session, None)
-            self.cache.free(session.handle)
-            session.handle, session.ids, session.images = None, [], ()
+        self._places.release(session)
+
+    def twin(self, session: Session) -> Session:
+        """An idle session's twin; it remembers nothing where no place is free, and is then read again."""
+        twin, handle = Session(), session.handle
+        running = len(self._schedule.running)
+        if handle is None or session.busy or running + 2 > self._sequences:
+            return twin
+        self._idle[session] = self._idle.pop(session)  # the last to give way, so that it need not
+        if self._places.adopt(twin, running, lambda: self.cache.fork(handle)):
+            twin.ids, twin.images = list(session.ids), session.images
+        return twin
+
+    def save(self, session: Session, path: str | Path, note: str) -> None:
+        """Writes what a session remembers, and a note with it, into a file. Raises `UserError` where it cannot be
+        written, `ValueError` for a session at work."""
+        if session.busy:
+            raise ValueError("this session has a request under way; finish or cancel it first")
+        snapshot.save(self.cache, session.handle, path, session.ids if session.handle is not None else (), note)
+
+    def reopen(self, path: str | Path, images: Sequence[PromptImage] = ()) -> Session:
+        """The session of a file, `images` the pictures of its conversation. It remembers nothing where only a note was
+        saved, or where no place is free. Raises `UserError` as `snapshot.load`."""
+        session = Session()
+
+        def read() -> Handle | None:
+            handle, session.ids = snapshot.load(self.cache, path)
+            return handle
+
+        if self._places.adopt(session, len(self._schedule.running), read):
+            session.images = tuple(image for image in images if image.end <= len(session.ids))
+        return session
+
+    def forget(self) -> None:
+        """Frees the beginnings of prompts that are kept for reuse."""
+        self._places.prefixes.clear()
 
     # ---------------------------------------------------------------------------------------------- ways to drive it
 
@@ -244,7 +287,7 @@ class Engine:
     def _advance(self) -> None:
         """One step: its events go to the box."""
         for key in self._schedule.admit():
-            self._place(self._live[key])
+            self._places.admit(self._live[key], len(self._schedule.running))
         live = self._live
         parts = self._schedule.parts(lambda key: live[key].pending, lambda key: live[key].pictures())
         members = [(self._live[part.request], part) for part in parts]
@@ -254,15 +297,13 @@ class Engine:
             self._step(members)
         except BaseException:
             for progress, _ in members:
-                self._mend(progress)
+                if progress.key in self._live:
+                    self._places.mend(progress)
             raise
 
     def _step(self, members: list[_Member]) -> None:
         """Runs the parts, then draws where a request has nothing pending. Nothing has happened before the commit."""
         began = time.perf_counter()
-        for progress, _ in members:
-            if progress.handle is None:
-                progress.handle = self.cache.open()
         reading = [progress.remembered < progress.prompt for progress, _ in members]
         counts = [part.count for _, part in members]
         ids = [id for progress, part in members for id in _next_ids(progress, part)]
@@ -271,7 +312,7 @@ class Engine:
         ]
         soft = self.eyes.encode([image.picture for _, image in seen]).to(self.device) if seen else None
         images = [Image(index, image.first, image.count) for index, image in seen]
-        step = self.cache.prepare([progress.handle for progress, _ in members], counts, images)
+        step = self._places.prepare([progress for progress, _ in members], counts, images)
         ends = torch.tensor(counts).cumsum(0) - 1
         rows = ends[torch.tensor([part.last for _, part in members])].to(self.device)
         ready = [progress for progress, part in members if part.last]
@@ -287,6 +328,8 @@ class Engine:
         seconds = time.perf_counter() - began
         for (progress, _), prefill in zip(members, reading, strict=True):
             progress.spend(seconds, prefill)
+            if prefill:
+                self._places.mark(progress)
         for progress, found in zip(ready, drawn, strict=True):
             if isinstance(found, UserError):  # the others' answers do not depend on it
                 self._failed[progress.key] = found
@@ -330,53 +373,11 @@ class Engine:
             return error
         return id, None if chosen.logprobs is None else draw.logprob(logits, id, chosen.logprobs)
 
-    # -------------------------------------------------------------------------------------------- places in the cache
-
-    def _place(self, progress: Progress) -> None:
-        """Gives an admitted request its session's place, cut back to what both share; or makes room for a new one."""
-        session = progress.session
-        if session is not None and session.handle is not None:
-            handle, keep = session.handle, session.shared(progress.ids, progress.images)
-            self._idle.pop(session, None)
-            session.handle = None
-            back = handle.length - keep
-            try:
-                if back:
-                    self.cache.rollback(handle, back)
-            except ValueError:  # further back than the local layers and the states can go: read it all again
-                self.cache.free(handle)
-            else:
-                progress.handle, progress.cached = handle, keep
-        # Every running request has a place or will open one in its next step; idle sessions may keep the rest.
-        while self._idle and len(self._idle) + len(self._schedule.running) > self._sequences:
-            self.release(next(iter(self._idle)))
-
-    def _mend(self, progress: Progress) -> None:
-        """After a step that did not end: a handle that is damaged, or ahead of its request, is given up; the request's
-        ids will be read again."""
-        handle = progress.handle
-        if handle is None or progress.key not in self._live:
-            return
-        if not self.cache.intact(handle) or progress.pending < 1:
-            progress.handle = None
-            self.cache.free(handle)
-
     def _retire(self, progress: Progress) -> None:
-        """Forgets a request; its place goes back to its session, or is freed."""
+        """Forgets a request; its place goes back to its session, or is kept for others, or is freed."""
         self._schedule.remove(progress.key)
         del self._live[progress.key]
-        handle, session = progress.handle, progress.session
-        progress.handle = None
-        if session is not None:
-            session.busy = False
-        if handle is None:
-            return
-        if session is not None and self.cache.intact(handle):
-            session.handle, session.ids = handle, progress.ids[: handle.length]
-            session.images = tuple(image for image in progress.images if image.end <= handle.length)
-            self._idle[session] = None
-        else:
-            self.cache.free(handle)
+        self._places.retire(progress)
 
 
 def _next_ids(progress: Progress, part: Part) -> list[int]:

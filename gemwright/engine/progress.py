@@ -72,6 +72,7 @@ class Progress:
         self.constraint = constraint
         self.handle: Any = None
         self.cached = 0
+        self.marked = 0  # tokens at the last snapshot
         self.prefill_seconds = 0.0
         self.decode_seconds = 0.0
         self._ends = frozenset(sampling.stop_ids)

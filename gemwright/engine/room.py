@@ -12,6 +12,8 @@ from gemwright.errors import UserError
 from gemwright.planner.measure import available
 
 _SHARE = 0.5  # of the free memory that a cache may take unasked
+_REUSED = 0.1  # of the free memory that windows and states kept for reuse may take unasked
+_BEGINNINGS = 8  # of prompts that are kept unasked
 _LEAST = 2048  # tokens; a machine without room for this has other worries
 
 
@@ -34,10 +36,11 @@ def choose_context(
     dtype: torch.dtype,
     device: torch.device,
     int8: bool = False,
+    spare: int = 0,
 ) -> int | None:
     """The context asked for, or `default_context`. Raises `UserError` for one that the model was not made for."""
     if context is None:
-        return default_context(spec, sequences=sequences, dtype=dtype, device=device, int8=int8)
+        return default_context(spec, sequences=sequences, dtype=dtype, device=device, int8=int8, spare=spare)
     if context < 2:
         raise UserError(f"a context of {context} tokens holds no prompt and answer", hint="give at least 2")
     if spec.context is not None and context > spec.context:
@@ -55,20 +58,21 @@ def default_context(
     dtype: torch.dtype,
     device: torch.device,
     int8: bool = False,
+    spare: int = 0,
     free: int | None = None,
 ) -> int | None:
     """The model's own context, or the largest half, quarter, ... of it whose cache takes at most half of the free
     memory; a warning says so. `free`: bytes (default: what the device or the system reports now)."""
     whole = spec.context
+    size = {"sequences": sequences, "dtype": dtype, "device": "meta", "int8": int8, "spare": spare}
     free = free_bytes(device) if free is None else free
     if whole is None or free is None:
         return whole
     context, needed = whole, 0
     while True:
-        cache = allocate(spec, sequences=sequences, tokens=context, dtype=dtype, device="meta", int8=int8)
-        size = sum(cache.bytes().values())
-        needed = needed or size
-        if size <= _SHARE * free or context // 2 < _LEAST:
+        taken = sum(allocate(spec, tokens=context, **size).bytes().values())
+        needed = needed or taken
+        if taken <= _SHARE * free or context // 2 < _LEAST:
             break
         context //= 2
     if context < whole:
@@ -78,6 +82,20 @@ def default_context(
             stacklevel=4,
         )
     return context
+
+
+def default_reuse(spec: Model, *, dtype: torch.dtype, device: torch.device, free: int | None = None) -> int:
+    """How many beginnings of prompts to keep: 8, or as many as have their windows and states in a tenth of the free
+    memory. `free`: as in `default_context`."""
+    free = free_bytes(device) if free is None else free
+    tokens = capacity(spec, spec.context)
+    one, two = (
+        sum(allocate(spec, sequences=1, tokens=tokens, dtype=dtype, device="meta", spare=spare).bytes().values())
+        for spare in (0, 1)
+    )
+    if free is None or one == two:
+        return _BEGINNINGS
+    return min(_BEGINNINGS, int(_REUSED * free) // (two - one))
 
 
 def free_bytes(device: torch.device) -> int | None:

@@ -47,11 +47,12 @@ class Said:
 
 @dataclass(frozen=True, kw_only=True)
 class Structure:
-    """What the answer's form may or must be: tools that it may call, and `response_format` as the client wrote it.
-    Empty and `None` where nothing is asked."""
+    """What the answer's form may or must be: tools that it may call, several in one answer if `parallel`, and
+    `response_format` as the client wrote it. Empty and `None` where nothing is asked."""
 
     tools: tuple[Tool, ...] = ()
     choice: Choice = _NONE
+    parallel: bool = True
     response_format: dict[str, Any] | None = None
 
     @property
@@ -93,9 +94,11 @@ def of_chat(body: ChatBody) -> Ask:
         tools = read_tools(body.tools or ())
     with _naming("tool_choice"):
         choice = read_choice(body.tool_choice, tools)
-    structure = Structure(tools=tools, choice=choice, response_format=None if plain else wanted)
+    parallel = body.parallel_tool_calls is not False
+    form = None if plain else wanted
+    structure = Structure(tools=tools, choice=choice, parallel=parallel, response_format=form)
     said = _conversation(body.messages, "messages")
-    if told := instructions(tools, choice, body.parallel_tool_calls is not False):
+    if told := instructions(tools, choice, parallel):
         place = 1 if said[0].role == "system" else 0  # after the system text, before the first question
         said = _merged([*said[:place], Said(role="system", text=told), *said[place:]], "messages")
     limit = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from threading import Lock
 
+from gemwright.engine.constrain import vocabulary
 from gemwright.engine.door import check_ids
 from gemwright.engine.eyes import Eyes
 from gemwright.engine.pictures import Shown, placed
@@ -15,9 +16,10 @@ from gemwright.errors import UserError
 from gemwright.image.decode import decode
 from gemwright.image.limits import LIMITS
 from gemwright.lm import LM
-from gemwright.server.ask import Ask, Photo, Prompt, Said, Structure
-from gemwright.server.errors import ApiError, unsupported
+from gemwright.server.ask import Ask, Photo, Prompt, Said
+from gemwright.server.errors import ApiError
 from gemwright.server.settings import Settings
+from gemwright.server.structure import grammar_of
 from gemwright.text.turns import Message, render
 
 
@@ -33,8 +35,12 @@ class Prompts:
     def requests(self, ask: Ask) -> list[Request]:
         """One for each answer, those of the first prompt first. Raises `UserError` or `ApiError` for what cannot be
         run."""
-        refuse_unbuilt(ask.structure)
-        samplings = ask.samplings()
+        grammar = grammar_of(ask.structure)
+        if grammar is not None and self._lm.tokenizer is not None:
+            vocabulary(
+                self._lm.tokenizer
+            )  # built here: the first time takes long, and the engine's thread must not wait
+        samplings = [replace(one, grammar=grammar) for one in ask.samplings()]
         laid = [self.request(prompt, ask.sampling) for prompt in ask.prompts]
         return [replace(request, sampling=one) for request in laid for one in samplings]
 
@@ -119,11 +125,3 @@ class Prompts:
         if tokenizer is None:
             return None
         return max(len(tokenizer.bytes_of(id)) for id in range(tokenizer.vocab_size))
-
-
-def refuse_unbuilt(structure: Structure) -> None:
-    """Forms that the engine would have to enforce are refused, never dropped: it draws freely."""
-    if structure.choice.mode not in ("auto", "none"):
-        raise unsupported("tool_choice other than auto and none", "tool_choice")
-    if structure.response_format is not None:
-        raise unsupported("response_format other than text", "response_format")

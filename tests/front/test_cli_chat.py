@@ -71,6 +71,34 @@ def test_a_saved_conversation_goes_on_as_if_never_left(say: Callable, tmp_path: 
     assert first + second == whole
 
 
+def test_a_session_goes_on_where_it_was_left_without_reading(say: Callable, tmp_path: Path) -> None:
+    words = (*BRIEF, "--session", str(tmp_path / "talk"))
+    whole = say("hello", "and then", words=(*BRIEF, "--system", "Be brief.")).out
+    first = say("hello", words=(*words, "--system", "Be brief."))
+    second = say("and then", "/stats", words=words)
+    assert first.out + second.out.split("messages ")[0] == whole
+    assert "3 messages from" in second.err and "last turn  0 tokens known" not in second.out
+    assert "its own instruction" in say(words=(*words, "--system", "Be kind.")).err
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_damaged_session_is_named_and_goes_on(say: Callable, tmp_path: Path) -> None:
+    file = tmp_path / "talk"
+    words = (*BRIEF, "--session", str(file))
+    whole = say("hello", "and then").out
+    first = say("hello", words=words).out
+    file.write_bytes(file.read_bytes()[:-1000])
+    second = say("and then", words=words)
+    assert "talk is no whole saved sequence" in second.err and second.code == 0
+    assert first + second.out == whole
+
+
+@pytest.mark.parametrize("name", ["nowhere/talk", "."])
+def test_a_session_that_could_not_be_left_is_refused_at_once(say: Callable, tmp_path: Path, name: str) -> None:
+    ended = say("hello", words=(*BRIEF, "--session", str(tmp_path / name)))
+    assert ended.code == 2 and not ended.out
+
+
 def test_clear_forgets(say: Callable) -> None:
     first, again = say("hello", "/clear", "hello").out.splitlines()
     assert first == again
@@ -121,10 +149,10 @@ def test_names_and_words_that_utf8_cannot_hold_are_no_traceback(talk: Conversati
     assert list(tmp_path.iterdir()) == []
     said = (Message("user", "\ud800 é"), Message("model", "b"))
     talk.restore(Transcript(system="\udfff", messages=said, ids=(2,), closed=False))
-    talk.save(tmp_path / "talk.json")
+    talk.write(tmp_path / "talk.json")
     before = talk.transcript()
     talk.clear("other")
-    talk.load(tmp_path / "talk.json")
+    talk.read(tmp_path / "talk.json")
     assert talk.transcript() == before and "é" in (tmp_path / "talk.json").read_text(encoding="utf-8")
 
 
@@ -133,7 +161,7 @@ def test_a_file_that_no_save_wrote_is_refused(talk: Conversation, tmp_path: Path
     (tmp_path / "talk.json").write_bytes(data)
     before = talk.transcript()
     with pytest.raises(UserError, match="no saved conversation"):
-        talk.load(tmp_path / "talk.json")
+        talk.read(tmp_path / "talk.json")
     assert talk.transcript() == before
 
 

@@ -36,6 +36,14 @@ with warnings.catch_warnings():
     import awake
 from serving import CHAT, PATIENCE, QUESTION, Live, ask, running
 
+SCHEMA = {
+    "type": "object",
+    "properties": {"day": {"enum": ["mon", "tue"]}},
+    "required": ["day"],
+    "additionalProperties": False,
+}
+NEVER = {"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]}  # no answer of it ends
+
 
 @pytest.fixture(scope="module")
 def lm() -> LM:
@@ -170,6 +178,27 @@ def test_tools_are_told_to_the_model_and_its_words_come_back(client: openai.Open
     assert ask(client, tools=tools, tool_choice="none").choices[0].message.content == plain.choices[0].message.content
 
 
+def test_a_json_schema_is_followed(client: openai.OpenAI) -> None:
+    inner = {"name": "day", "schema": SCHEMA, "strict": True}
+    settings: Any = {"response_format": {"type": "json_schema", "json_schema": inner}, "max_tokens": 60}
+    found = ask(client, **settings).choices[0]
+    assert found.finish_reason == "stop" and json.loads(found.message.content)["day"] in ("mon", "tue")
+    streamed = ask(client, stream=True, **settings)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed) == found.message.content
+    text: Any = {"format": {"type": "json_schema", **inner}}
+    answer = client.responses.create(model="pocket", input="Hello", text=text, max_output_tokens=60)
+    assert json.loads(answer.output_text)["day"] in ("mon", "tue")
+
+
+def test_a_required_tool_is_called(client: openai.OpenAI) -> None:
+    tools: Any = [{"type": "function", "function": {"name": "set_day", "parameters": SCHEMA, "strict": True}}]
+    for choice in ("required", {"type": "function", "function": {"name": "set_day"}}):
+        settings: Any = {"tools": tools, "tool_choice": choice, "parallel_tool_calls": False, "max_tokens": 80}
+        found = ask(client, **settings).choices[0]
+        (call,) = found.message.tool_calls
+        assert call.function.name == "set_day" and json.loads(call.function.arguments)["day"] in ("mon", "tue")
+
+
 def test_the_model_is_listed(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list().data] == ["pocket"]
     assert client.models.retrieve("pocket").id == "pocket"
@@ -244,8 +273,10 @@ def shown(address: str) -> list[Any]:
         ({"logit_bias": {"cat": 1}}, "logit_bias"),
         ({"frequency_penalty": 0.5}, "frequency_penalty"),
         ({"tools": [{"type": "function"}]}, "tools"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"}, "tool_choice"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "any"}, "tool_choice"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "response_format"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": NEVER}}}, "response_format"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"messages": shown("http://169.254.169.254/latest")}, "messages.0.content.0.image_url"),
         ({"messages": shown("data:image/png;base64,%%%")}, "messages.0.content.0.image_url"),

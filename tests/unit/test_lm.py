@@ -202,6 +202,22 @@ def test_chats_and_generations_share_one_engine(tiny: Tiny, tokenizer: Tokenizer
     assert chat.say("on").usage.cached > 0
 
 
+def test_a_saved_chat_is_restored_as_it_was_left(tiny: Tiny, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    chat = LM(tiny("gemma-3-1b"), tokenizer).chat(system="be brief", sampling=GREEDY)
+    chat.say("the")
+    chat.save(tmp_path / "talk")
+    again = LM(tiny("gemma-3-1b"), tokenizer).restore(tmp_path / "talk", GREEDY)
+    assert again.transcript() == chat.transcript()
+    assert again.say("on").ids == chat.say("on").ids
+    assert again.last is not None and again.last.usage.cached > 0
+
+
+def test_generations_reuse_beginnings_if_asked_to(tiny: Tiny) -> None:
+    for reuse, cached in ((0, 0), (2, 29)):
+        lm = LM(tiny("gemma-3-1b"), reuse=reuse)
+        assert [lm.generate(prompt(30), GREEDY).usage.cached for _ in range(2)] == [0, cached]
+
+
 def test_more_ids_than_the_model_was_made_for_are_refused(tiny: Callable[[str], Decoder]) -> None:
     lm = LM(tiny("gemma-3-1b"))
     most = lm.spec.context

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gemwright.cache.snapshot import load, save
+from gemwright.cache.snapshot import Damaged, load, read_note, save
 from gemwright.errors import UserError
 
 _CHILD = """
@@ -112,3 +112,27 @@ def test_a_freed_sequence_cannot_be_saved(make, tmp_path: Path) -> None:
     runner.cache.free(handle)
     with pytest.raises(ValueError, match="freed"):
         save(runner.cache, handle, tmp_path / "saved", [])
+
+
+def test_a_changed_byte_is_found_and_the_note_still_read(make, tmp_path: Path) -> None:
+    runner, path = make("ring"), tmp_path / "saved"
+    handle = runner.cache.open()
+    runner.feed([handle], [30])
+    save(runner.cache, handle, path, runner.ids[:30].tolist(), note="words é")
+    whole = bytearray(path.read_bytes())
+    whole[-100] ^= 4
+    path.write_bytes(whole)
+    with pytest.raises(Damaged, match="damaged"):
+        load(runner.cache, path)
+    path.write_bytes(whole[: len(whole) // 2])
+    assert read_note(path) == "words é"
+    path.write_bytes(bytes(whole).replace(b"words", b"swords"))
+    with pytest.raises(UserError, match=r"saved|damaged"):
+        read_note(path)
+
+
+def test_a_note_can_be_saved_alone(make, tmp_path: Path) -> None:
+    runner = make("ring")
+    save(runner.cache, None, tmp_path / "saved", [], note="words")
+    assert load(runner.cache, tmp_path / "saved") == (None, [])
+    assert read_note(tmp_path / "saved") == "words"

@@ -1,0 +1,124 @@
+"""Which beginnings of prompts are worth keeping, and which of them a new prompt can go on from. No torch.
+
+Windows and recurrent states can only be taken up where a snapshot was made, or a few tokens before it. So snapshots are
+kept of the places where later prompts are likely to part: where a prompt ended, where an answer ended, and chunk by
+chunk within a long prompt. The number of snapshots is bounded; the least valuable gives way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from gemwright.engine.request import PromptImage
+
+_TURN = 8.0  # how much likelier the next prompt parts from a known one at the end of a turn than within it
+
+
+def path(ids: Sequence[int], images: Sequence[PromptImage]) -> numpy.ndarray:
+    """int64 `[N]`, what tells two sequences apart: each token's id and, for a picture's tokens, whose ids are all
+    alike, negative numbers from the picture's hash."""
+    found = numpy.array(ids, dtype=numpy.int64)
+    for image in images:
+        digest = numpy.frombuffer(bytes.fromhex(image.picture.sha256), dtype=">i8").astype(numpy.int64)
+        found[image.first : image.end] = numpy.resize(digest | numpy.iinfo(numpy.int64).min, image.count)
+    return found
+
+
+def shared(some: numpy.ndarray, other: numpy.ndarray) -> int:
+    """How many tokens two paths begin with alike."""
+    least = min(len(some), len(other))
+    apart = some[:least] != other[:least]
+    return int(apart.argmax()) if apart.any() else least
+
+
+@dataclass(eq=False, kw_only=True)
+class Kept:
+    """A snapshot of `len(path)` tokens. `turn`: at the end of a turn. `used`: when it was last of use, counted in
+    prompts."""
+
+    handle: Any
+    path: numpy.ndarray
+    turn: bool
+    used: int = 0
+
+
+class Prefixes:
+    """The snapshots that are kept, `most` at most.
+
+    A snapshot's value is the number of tokens that would have to be read again without it, given the others; it is
+    larger at the end of a turn and halves, thirds, ... with the prompts that came without using it.
+    """
+
+    def __init__(self, most: int, *, back: Callable[[Any, int], bool], free: Callable[[Any], object]) -> None:
+        """`back(handle, count)`: can a sequence that goes on from this snapshot take back so many tokens? `free`: gives
+        up a snapshot's memory."""
+        self._most, self._back, self._free = most, back, free
+        self._kept: list[Kept] = []
+        self._clock = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def handles(self) -> list[Any]:
+        """The snapshots."""
+        return [one.handle for one in self._kept]
+
+    def find(self, prompt: numpy.ndarray, images: Sequence[PromptImage] = ()) -> tuple[Any, int]:
+        """The snapshot that saves a prompt most, and how many of its tokens; 0 where none does. At least the last token
+        is left to run, and no picture is cut."""
+        self._clock += 1
+        best, most = None, 0
+        for one in self._kept:
+            count = min(shared(one.path, prompt), len(prompt) - 1)
+            count = next((image.first for image in images if image.first < count < image.end), count)
+            if count > most and self._back(one.handle, len(one.path) - count):
+                best, most = one, count
+        if best is None:
+            return None, 0
+        best.used = self._clock
+        return best.handle, most
+
+    def known(self, path: numpy.ndarray) -> bool:
+        """Is there a snapshot of exactly these tokens? It counts as used now."""
+        for one in self._kept:
+            if len(one.path) == len(path) == shared(one.path, path):
+                one.used = self._clock
+                return True
+        return False
+
+    def add(self, handle: Any, path: numpy.ndarray, *, turn: bool) -> None:
+        """Keeps a snapshot, or frees it at once if it is worth less than the others."""
+        if self.known(path):
+            self._free(handle)
+            return
+        self._kept.append(Kept(handle=handle, path=path, turn=turn, used=self._clock))
+        while len(self._kept) > self._most:
+            self.drop()
+
+    def drop(self) -> bool:
+        """Frees the least valuable snapshot, the oldest of equals; false if there is none."""
+        if not self._kept:
+            return False
+        worst = min(self._kept, key=self._value)
+        self._kept.remove(worst)
+        self._free(worst.handle)
+        return True
+
+    def clear(self) -> None:
+        """Frees all."""
+        while self._kept:
+            self._free(self._kept.pop().handle)
+
+    def _value(self, one: Kept) -> float:
+        saved = len(one.path) - max((self._instead(one, other) for other in self._kept if other is not one), default=0)
+        return saved * (_TURN if one.turn else 1.0) / (1 + self._clock - one.used)
+
+    def _instead(self, one: Kept, other: Kept) -> int:
+        """How many tokens of a snapshot another one could stand in for."""
+        count = shared(one.path, other.path)
+        return count if self._back(other.handle, len(other.path) - count) else 0

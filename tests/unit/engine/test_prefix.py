@@ -1,0 +1,117 @@
+"""Which beginnings are found, and which give way."""
+
+from __future__ import annotations
+
+import numpy
+import pytest
+from sight import noise
+
+from gemwright.engine.prefix import Prefixes, path, shared
+from gemwright.engine.request import PromptImage
+from gemwright.image.picture import picture
+
+CAT, DOG = (picture(noise(seed), "") for seed in (1, 2))
+LONG = list(range(100))
+
+
+def image(first: int, which: object = CAT, count: int = 5) -> PromptImage:
+    return PromptImage(first=first, count=count, picture=which)  # type: ignore[arg-type]
+
+
+class Memory:
+    """Snapshots are names; a name's tokens can be taken back up to `slack`."""
+
+    def __init__(self, most: int, slack: int = 2) -> None:
+        self.freed: list[str] = []
+        self.prefixes = Prefixes(most, back=lambda _, count: count <= slack, free=self.freed.append)
+
+    def add(self, name: str, ids: list[int], *, turn: bool = False) -> None:
+        self.prefixes.add(name, path(ids, ()), turn=turn)
+
+    def find(self, ids: list[int]) -> tuple[str, int]:
+        return self.prefixes.find(path(ids, ()))
+
+
+def test_paths_tell_pictures_apart_whose_ids_are_alike() -> None:
+    ids = [2, 5, *[9] * 5, 6]
+    cat, again, dog, text = (path(ids, images) for images in ([image(2)], [image(2)], [image(2, DOG)], []))
+    assert shared(cat, again) == 8
+    assert shared(cat, dog) == shared(cat, text) == 2
+    assert (cat[2:7] < 0).all() and numpy.array_equal(cat[[0, 1, 7]], [2, 5, 6])
+
+
+@pytest.mark.parametrize(("ids", "found"), [(LONG, ("c", 60)), (LONG[:60], ("c", 59)), (LONG[:40], ("b", 30))])
+def test_the_longest_usable_beginning_is_found(ids: list[int], found: tuple[str, int]) -> None:
+    """The last token is left to run; further back than the slack nothing goes."""
+    memory = Memory(most=4)
+    for name, end in (("a", 10), ("c", 60), ("b", 30)):
+        memory.add(name, LONG[:end])
+    assert memory.find(ids) == found
+
+
+def test_nothing_is_found_for_a_prompt_that_begins_otherwise() -> None:
+    memory = Memory(most=4)
+    memory.add("a", LONG[:50])
+    assert memory.find([7, *LONG]) == (None, 0)
+
+
+def test_no_picture_is_cut() -> None:
+    """All but the last token of the picture is known: its first is where to go on, if the slack lets it."""
+    ids, images = [2, 5, *[9] * 5], (image(2),)
+    for slack, most in ((4, 0), (5, 2)):
+        prefixes = Prefixes(2, back=lambda _, count, slack=slack: count <= slack, free=lambda _: None)
+        prefixes.add("a", path(ids, images), turn=True)
+        assert prefixes.find(path(ids, images), images)[1] == most
+
+
+def test_the_same_tokens_are_kept_once() -> None:
+    memory = Memory(most=4)
+    memory.add("a", LONG[:50])
+    memory.add("b", LONG[:50])
+    assert memory.freed == ["b"] and memory.prefixes.handles == ["a"]
+
+
+def test_what_saves_least_given_the_others_gives_way() -> None:
+    """80 stands in for 82 within the slack; 50 saves 30 tokens more than 20."""
+    memory = Memory(most=3)
+    for name, end in (("a", 20), ("b", 50), ("c", 80)):
+        memory.add(name, LONG[:end])
+    memory.add("d", LONG[:55])
+    assert memory.freed == ["d"]  # 5 tokens more than b
+    memory.add("e", [7] * 25)
+    assert memory.freed == ["d", "a"]
+
+
+def test_an_old_beginning_gives_way_to_a_newer_one_that_saves_less() -> None:
+    memory = Memory(most=1)
+    memory.add("old", LONG[:50])
+    for _ in range(3):
+        memory.find([7, 8, 9])
+    memory.add("new", [7] * 25)
+    assert memory.freed == ["old"]
+
+
+def test_one_that_is_used_stays() -> None:
+    memory = Memory(most=1)
+    memory.add("old", LONG[:50])
+    for _ in range(3):
+        memory.find(LONG)
+    memory.add("new", [7] * 25)
+    assert memory.freed == ["new"]
+
+
+def test_the_end_of_a_turn_counts_more_than_a_longer_middle() -> None:
+    memory = Memory(most=1)
+    memory.add("turn", LONG[:20], turn=True)
+    memory.add("middle", [7] * 100)
+    assert memory.freed == ["middle"]
+
+
+def test_clearing_frees_all_and_dropping_frees_one() -> None:
+    memory = Memory(most=3)
+    assert not memory.prefixes.drop()
+    for name, end in (("a", 20), ("b", 50), ("c", 80)):
+        memory.add(name, LONG[:end])
+    assert memory.prefixes.drop() and memory.freed == ["a"]
+    memory.prefixes.clear()
+    assert sorted(memory.freed) == ["a", "b", "c"] and len(memory.prefixes) == 0
