@@ -47,7 +47,7 @@ MIX = {
     "refusals": 5,
 }
 _SEARCHES = 3  # of 100: one text and many questions, for a text has to be read before one of them can be answered
-_DRILLS = 6  # of 100: plain texts that repeat themselves, from which copying is learnt before the skills need it
+_DRILLS = 6  # of 100: plain texts that repeat themselves
 _COMMON = 3000  # words that drills draw from
 _PIECE = re.compile("\u2581[A-Za-z]{2,}")
 _WORD = re.compile(r"\b[A-Za-z]{2,12}\b")
@@ -119,11 +119,6 @@ def _common_words() -> tuple[str, ...]:
     """The words that Python's own texts use most."""
     seen = collections.Counter(word for document in python_text.documents() for word in _WORD.findall(document.text))
     return tuple(word for word, _ in sorted(seen.items(), key=lambda each: (-each[1], each[0]))[:_COMMON])
-
-
-def conversations(seed: int, count: int) -> Iterator[Item]:
-    """`count` items of the training side, each of a skill drawn by `MIX`."""
-    return (item for item in records(seed, count) if isinstance(item, Item))
 
 
 def records(seed: int, count: int) -> Iterator[Item | str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,20 +26,7 @@ from gemwright.train.schedule import Schedule
 CONTEXT = 2048
 SAMPLING = {"do_sample": True, "temperature": 0.3, "top_k": 40, "top_p": 0.95}
 
-
-def gemma3_of(name: str, *, width: int, depth: int, heads: int, kv_heads: int, head_dim: int, hidden: int) -> Model:
-    """A Gemma 3 of the family."""
-    return small_gemma3(
-        name,
-        width=width,
-        depth=depth,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=head_dim,
-        hidden=hidden,
-        vocab=VOCAB,
-        context=CONTEXT,
-    )
+gemma3_of = partial(small_gemma3, vocab=VOCAB, context=CONTEXT)
 
 
 def teacher() -> Model:

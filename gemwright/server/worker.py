@@ -223,7 +223,7 @@ class Worker:
         self._sessions = [session for session in self._sessions if session.handle is not None]
         best, most = None, 0
         for session in self._sessions:
-            shared = session.shared(list(request.ids), getattr(request, "images", ()))
+            shared = session.shared(list(request.ids), request.images)
             if shared > most and len(session.ids) - shared <= _BACK:
                 best, most = session, shared
         if best is None:

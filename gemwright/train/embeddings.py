@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gemwright.errors import UserError
 from gemwright.nn.gemma import Tower
-from gemwright.train.state import sha256
+from gemwright.train.state import place, sha256
 
 FORMAT = 1
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -174,13 +174,7 @@ def _facts(folder: Path) -> Facts:
 
 
 def _write(path: Path, tree: dict[str, Any]) -> None:
-    """A JSON file that appears whole or not at all."""
-    partial = path.with_name(f".{path.name}-{os.getpid()}")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(tree, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    place(path, f"{json.dumps(tree, indent=1)}\n".encode())
 
 
 def _unwritten(folder: Path, error: OSError) -> UserError:

@@ -127,6 +127,21 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def place(path: Path, data: bytes) -> None:
+    """Writes a file under another name, puts it on the disk, and renames it; where that fails nothing is left of it.
+    Raises `OSError`."""
+    work = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        with work.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(work, path)
+    except OSError:
+        work.unlink(missing_ok=True)
+        raise
+
+
 def _flush(path: Path) -> None:
     """Makes the operating system put a file, or a folder's entries, on the disk."""
     handle = os.open(path, os.O_RDONLY)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from gemwright.data.batch import Batch
 from gemwright.errors import UserError
 from gemwright.train.draw import Samples
 from gemwright.train.shard import RowDraws, Shard, encode
-from gemwright.train.state import sha256
+from gemwright.train.state import place, sha256
 
 FORMAT = 1
 _NAMES = {
@@ -241,16 +240,9 @@ def _read_json(path: Path, hint: str) -> dict[str, Any]:
 
 
 def _place(path: Path, data: bytes) -> None:
-    """Writes a file under another name, puts it on the disk, and renames it."""
-    work = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        with work.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(work, path)
+        place(path, data)
     except OSError as error:
-        work.unlink(missing_ok=True)
         raise UserError(
             f"cannot write {path}: {error.strerror}", hint="make room on the disk; the same command goes on"
         ) from error

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import sysconfig
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from gemwright.cli.main import main
+from gemwright.lm import LM, load
+
+if TYPE_CHECKING:
+    import openai
+    from serving import Live
 
 SHAPE = ("width=64", "depth=7", "hidden=96", "head_dim=16", "query_scalar=16", "window=16", "context=256")
 
@@ -85,3 +90,24 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, vocabulary: Path) -> Path:
     loud = {name: tensor.zero_() if "layernorm" in name else tensor for name, tensor in weights.items()}
     save_file(loud, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
+
+
+@pytest.fixture(scope="module")
+def lm() -> LM:
+    """The embedded model."""
+    return load("pocket")
+
+
+@pytest.fixture(scope="module")
+def live(lm: LM) -> Iterator[Live]:
+    """A server of it."""
+    from serving import running  # what it imports, few of these tests need
+
+    with running(lm, body_bytes=200_000) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def client(live: Live) -> openai.OpenAI:
+    """The official client of that server."""
+    return live.client()

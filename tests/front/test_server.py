@@ -10,7 +10,6 @@ import re
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,22 +42,6 @@ SCHEMA = {
     "additionalProperties": False,
 }
 NEVER = {"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]}  # no answer of it ends
-
-
-@pytest.fixture(scope="module")
-def lm() -> LM:
-    return gemwright.load("pocket")
-
-
-@pytest.fixture(scope="module")
-def live(lm: LM) -> Iterator[Live]:
-    with running(lm, body_bytes=200_000) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def client(live: Live) -> openai.OpenAI:
-    return live.client()
 
 
 def expected(lm: LM, **sampling: Any) -> Any:

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +17,10 @@ import httpx
 import openai
 import pytest
 
-import gemwright
 from gemwright.lm import LM
 
 sys.path.append(str(Path(__file__).resolve().parent))
 from serving import CHAT, ENDLESS, PATIENCE, QUESTION, Live, ask, running, wait
-
-
-@pytest.fixture(scope="module")
-def lm() -> LM:
-    return gemwright.load("pocket")
-
-
-@pytest.fixture(scope="module")
-def live(lm: LM) -> Iterator[Live]:
-    with running(lm, body_bytes=200_000) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def client(live: Live) -> openai.OpenAI:
-    return live.client()
-
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Keys and limits

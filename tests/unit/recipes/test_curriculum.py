@@ -14,7 +14,6 @@ from gemwright.recipes.curriculum import (
     COPYING,
     ROW,
     Copying,
-    conversations,
     copies,
     copies_path,
     drill,
@@ -31,7 +30,7 @@ from gemwright.text.turns import render
 
 
 def test_every_skill_is_drawn_from_the_training_side_alone() -> None:
-    drawn = list(conversations(1, 600))
+    drawn = [record for record in records(1, 600) if isinstance(record, Item)]
     assert {item.skill for item in drawn} == {skill.SKILL for skill in SKILLS}
     assert all(lies_on(item, "train") for item in drawn)
     assert len({item.prompt() for item in drawn}) > 0.95 * len(drawn)
