@@ -64,7 +64,7 @@ def main() -> None:
     model = Decoder(spec(question))
     initialise(model, torch.Generator().manual_seed(0))
     model.train()
-    rates = optim.Optim(rate=1e-4, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.01, clip=1.0)
+    rates = optim.Optim(kind="adamw", rate=1e-4, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.01, clip=1.0)
     optimizer = optim.build(model, rates)
     ids = torch.randint(5, question["vocab"], (tokens,), generator=torch.Generator().manual_seed(1))
     weight = torch.ones(tokens)

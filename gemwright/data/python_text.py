@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import platform
 import re
-import sys
 import sysconfig
 import tokenize
 from collections.abc import Iterator
@@ -19,7 +18,6 @@ from pathlib import Path
 from gemwright.data.documents import Document
 from gemwright.errors import UserError
 
-PINNED = (3, 11)  # the version whose text the shipped recipe was trained on
 PART = 1500  # characters after which a module is cut before its next statement
 
 _LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "encodings", "lib-dynload", "pydoc_data"}
@@ -58,11 +56,6 @@ def documents() -> Iterator[Document]:
 def version() -> str:
     """The Python whose text `documents` gives, as `3.11.7`."""
     return platform.python_version()
-
-
-def is_pinned() -> bool:
-    """Is this the minor version whose text the shipped recipe was trained on? Another one gives another digest."""
-    return sys.version_info[:2] == PINNED
 
 
 def cut(source: str) -> Iterator[str]:

@@ -11,9 +11,11 @@ import torch
 
 from gemwright.arch.gemma3 import gemma3
 from gemwright.arch.spec import Model
+from gemwright.data import python_text
+from gemwright.data.documents import PYTHON
 from gemwright.loading import load_tower
-from gemwright.nn.decoder import Decoder
 from gemwright.nn.gemma import Tower
+from gemwright.train.corpus import trained
 from gemwright.train.export import export
 from gemwright.train.loop import Outcome, Progress, train
 from gemwright.train.run import Run
@@ -61,32 +63,27 @@ def train_and_export(
     run: Run,
     *,
     sampling: Mapping[str, Any],
-    facts: Callable[[Outcome], dict[str, Any]],
     converses: bool,
-    shape: Model | None = None,
+    facts: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.bfloat16,
     resume: bool,
     progress: Callable[[Progress], None] | None,
     stop: Callable[[int], bool] | None,
 ) -> tuple[Outcome, Path | None]:
-    """Trains, and writes the folder `out/model` with `facts` as its `recipe.json` (None where the run was stopped, with
-    a checkpoint to resume from). `shape`: what the folder states of the model, where it is to see further than it did.
-    A model with pictures keeps its tower. Raises `UserError` as `train` does."""
+    """Trains, and writes the folder `out/model` with `results` and `facts` as its `recipe.json` (None where the run was
+    stopped, with a checkpoint to resume from). A model with pictures keeps its tower. Raises `UserError` as `train`
+    does."""
     outcome = train(run, resume=resume, progress=progress, stop=stop)
     if not outcome.finished:
         return outcome, None
-    model = outcome.model
-    if shape is not None:
-        model = Decoder(shape)
-        model.load_state_dict(outcome.model.state_dict())
     folder = export(
-        model,
+        outcome.model,
         run.tokenizer,
         run.out / "model",
         tower=tower_of(run, outcome),
         dtype=dtype,
         sampling=sampling,
-        documents={"recipe.json": {"recipe": run.name, **facts(outcome), **_settings(run)}},
+        documents={"recipe.json": {"recipe": run.name, **results(run, outcome), **(facts or {}), **_settings(run)}},
         converses=converses,
         overwrite=resume,
     )
@@ -101,13 +98,25 @@ def tower_of(run: Run, outcome: Outcome) -> Tower | None:
     return load_tower(run.start, device="cpu")
 
 
-def results(outcome: Outcome) -> dict[str, Any]:
-    """What came of a run, to stand beside the weights."""
+def results(run: Run, outcome: Outcome) -> dict[str, Any]:
+    """What a run read and what came of it, to stand beside the weights; sources by their names alone."""
+    files = [file.meta for file in trained(run.data, run.out / "tokens")]
+    tokens = sum(file.targets for file in files)
+    python = {"python": {"version": python_text.version(), "license": "PSF-2.0"}}
     return {
+        "text": [Path(source).name for source in run.data.sources],
+        **(python if PYTHON in run.data.sources else {}),
         "torch": torch.__version__,
         "parameters": sum(parameter.numel() for parameter in outcome.model.parameters()),
         "steps": outcome.step,
         "targets": round(outcome.targets),
+        "epochs": round(outcome.targets / tokens, 2),
+        "train": {
+            "sha256": [file.digest for file in files],
+            "documents": sum(file.documents for file in files),
+            "bytes": sum(file.bytes for file in files),
+            "tokens": tokens,
+        },
         "held_out": asdict(outcome.held_out) if outcome.held_out else None,
     }
 

@@ -1,225 +1,232 @@
 """What the pocket family reads: drawn conversations with verifiable answers, and the vocabulary that is made for them.
 
-A curriculum is a folder: `train.jsonl` (chat records, every one of the training side of the split), `tokenizer/`,
-`copies-0.jsonl` and so on (what is read before the rest, see `COPYING`), and `curriculum.json`, written last, which
-says what was drawn. Everything in it follows from its seed. Who trains a member of the family beside another gives
-both the same folder, and so the same words and the same questions.
+A curriculum is a folder: `train.jsonl` (chat records, every one of the training side of the split), what is read before
+it (`first.jsonl`, `short.jsonl`, see `LESSONS`), `tokenizer/`, and `curriculum.json`, written last, which says what was
+drawn. Everything in it follows from its seed. Who trains a member of the family beside another gives both the same
+folder, and so the same words and the same questions.
 """
 
 from __future__ import annotations
 
-import collections
-import functools
-import itertools
 import json
 import random
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gemwright.data import python_text
 from gemwright.data.jsonl import line, whole
 from gemwright.errors import UserError
-from gemwright.recipes.common import WINDOW
-from gemwright.tasks import retrieval, words
+from gemwright.recipes import lessons
+from gemwright.recipes.lessons import Conversation
+from gemwright.tasks import retrieval
 from gemwright.tasks.item import Draw, Item
 from gemwright.tasks.split import Audit, draw, items
 from gemwright.text.tokenizer import Tokenizer
 from gemwright.text.train import train_tokenizer
 
 SEED = 1
-ITEMS = 400_000
 VOCAB = 6144
 ROW = 1280  # pieces: the longest conversation, a long text with questions about it
 
-# How often each skill is drawn, of 100 items; about half of all pieces are texts to be searched.
-MIX = {
-    "arithmetic": 20,
-    "word_problems": 11,
-    "instructions": 17,
-    "languages": 20,
-    "retrieval": 2,
-    "manipulation": 11,
-    "dialogue": 10,
-    "refusals": 5,
+# How often each skill is drawn, beside what a lesson adds.
+SKILLS = {
+    "arithmetic": 22,
+    "word_problems": 10,
+    "instructions": 21,
+    "languages": 24,
+    "manipulation": 12,
+    "dialogue": 6,
+    "refusals": 3,
 }
-_SEARCHES = 3  # of 100: one text and many questions, for a text has to be read before one of them can be answered
-_DRILLS = 6  # of 100: plain texts that repeat themselves
-_COMMON = 3000  # words that drills draw from
-_PIECE = re.compile("\u2581[A-Za-z]{2,}")
-_WORD = re.compile(r"\b[A-Za-z]{2,12}\b")
-COPYING_TOKENS = 2 * ROW  # of a step while copying is learnt
 _SPOKEN = 40_000  # items that the vocabulary is made from
-
-
-def many_questions(generator: random.Random) -> Item:
-    """A text and up to sixteen questions about it, which are all learnt from; no test asks so many."""
-    length = generator.randint(retrieval.SHORTEST, retrieval.LONGEST)
-    asked = generator.randint(4, 6 if length > 700 else 16)
-    return retrieval.question("many", generator, words=length, before=asked, codes=generator.random() < 0.7)
-
-
-def drill(generator: random.Random) -> str:
-    """Words and numbers in no order, and the same again: as they stood, some times over or far apart, or as pairs in
-    another order. What follows a word is known only from where it stood before: nothing teaches a small model sooner
-    to look there (Olsson et al., "In-context learning and induction heads", 2022), and the more words there are, the
-    more there is to gain. Far apart, only global layers see it."""
-    pool = generator.choice((_common_words(), _common_words(), words.NOUNS, words.ADJECTIVES, words.NAMES))
-    which = generator.random()
-    if which < 0.2:
-        keys = generator.sample(pool, generator.randint(3, 40))
-        pairs = [f"{key}: {_drawn(generator, pool)}" for key in keys]
-        return "\n".join([*pairs, "", *generator.sample(pairs, len(pairs))])
-    length, times = (
-        (generator.randint(60, 160), 2) if which < 0.3 else (generator.randint(3, 30), generator.randint(2, 4))
-    )
-    mark = generator.choice((" ", ", ", "\n"))
-    return "\n".join([mark.join(_drawn(generator, pool) for _ in range(length))] * times)
-
-
-def _drawn(generator: random.Random, pool: Sequence[str]) -> str:
-    return generator.choice(pool) if generator.random() < 0.9 else str(generator.randrange(10_000))
+_FEWEST = 10  # words of a text
+_FACTS = "curriculum.json"
+_WORD = re.compile("\u2581[A-Za-z]{2,}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Copying:
-    """A time in which a model learns nothing but to copy: texts of `shortest` to `longest` words, said two to four
-    times, read while local layers see `window` tokens."""
+class Lesson:
+    """What is read for a time: `items` records, each of a kind drawn by the weights of `mix`; of these, `copy` says up
+    to that many words again and `pairs` looks one of up to that many up. `python`: the share of Python's own text
+    among the tokens. `steps` of so many `tokens`; the last lesson's length is its run's."""
 
-    window: int
-    shortest: int
-    longest: int
-    steps: int
-    rate: float
+    name: str
+    mix: Mapping[str, int]
+    copy: int
+    pairs: int
+    items: int
+    python: float
+    steps: int | None
+    tokens: int
 
 
-# Among other texts it takes many times as long to learn that what came once may come again, and until then every skill
-# that copies waits. Local layers learn it first, for they are many, and then nothing is left for a global layer to gain
-# until texts are long, where a first head has hundreds of tokens to choose from and finds nothing. So the first texts
-# are short and local layers see less than them; texts and windows grow together. See docs/log.md.
-COPYING = (
-    Copying(window=4, shortest=5, longest=12, steps=400, rate=5e-3),
-    Copying(window=16, shortest=5, longest=40, steps=160, rate=3e-3),
-    Copying(window=WINDOW, shortest=5, longest=600, steps=240, rate=3e-3),
+LESSONS = (
+    Lesson(
+        name="first",
+        mix={"copy": 50, "pairs": 38, "ends": 12},
+        copy=8,
+        pairs=4,
+        items=50_000,
+        python=0.0,
+        steps=400,
+        tokens=2560,
+    ),
+    Lesson(
+        name="short",
+        mix={**SKILLS, "copy": 6, "pairs": 8, "text": 12},
+        copy=30,
+        pairs=14,
+        items=150_000,
+        python=0.04,
+        steps=1800,
+        tokens=2560,
+    ),
+    Lesson(
+        name="train",
+        mix={**SKILLS, "copy": 4, "pairs": 6, "text": 6, "retrieval": 2, "long": 4},
+        copy=60,
+        pairs=30,
+        items=150_000,
+        python=0.04,
+        steps=None,
+        tokens=2 * ROW,
+    ),
 )
 
 
-def copies(generator: random.Random, pool: Sequence[str], stage: Copying) -> str:
-    """Words in no order and the same again; lengths are spread evenly over their logarithms."""
-    length = round(stage.shortest * (stage.longest / stage.shortest) ** generator.random())
-    times = 2 if length > 60 else generator.randint(2, 4)
-    return "".join([f" {generator.choice(pool)}" for _ in range(length)] * times)
+def short_text(generator: random.Random) -> Item:
+    """A text of few records more often than of many, and some questions about it, which are all learnt from."""
+    words = round(_FEWEST * (retrieval.MIDDLE / _FEWEST) ** generator.random())
+    return retrieval.question("many", generator, words=words, before=generator.randint(0, 4), codes=_codes(generator))
 
 
-@functools.cache
-def _common_words() -> tuple[str, ...]:
-    """The words that Python's own texts use most."""
-    seen = collections.Counter(word for document in python_text.documents() for word in _WORD.findall(document.text))
-    return tuple(word for word, _ in sorted(seen.items(), key=lambda each: (-each[1], each[0]))[:_COMMON])
+def long_text(generator: random.Random) -> Item:
+    """A text and up to sixteen questions about it: it has to be read before one of them can be answered."""
+    length = generator.randint(retrieval.SHORTEST, retrieval.LONGEST)
+    asked = generator.randint(4, 6 if length > 700 else 16)
+    return retrieval.question("many", generator, words=length, before=asked, codes=_codes(generator))
 
 
-def records(seed: int, count: int) -> Iterator[Item | str]:
-    """`count` of what the family reads: items, and texts to repeat among them."""
-    streams: dict[str, Iterator[Item | str]] = {which: items(which, "train", seed=seed) for which in MIX}
-    streams["many"] = _stream(many_questions, seed)
-    streams["drill"] = (drill(random.Random(f"curriculum drill {seed} {number}")) for number in itertools.count())
-    choose = random.Random(f"curriculum {seed}")
-    for which in choose.choices(list(streams), [*MIX.values(), _SEARCHES, _DRILLS], k=count):
-        yield next(streams[which])
+def _codes(generator: random.Random) -> bool:
+    return generator.random() < 0.7
 
 
-def _stream(task: Draw, seed: int) -> Iterator[Item]:
+def records(lesson: Lesson, pool: Sequence[str], *, seed: int, count: int) -> Iterator[Item | Conversation]:
+    """`count` of what a lesson reads; `pool`: the words that are said again and looked up."""
+    drawn: dict[str, Callable[[random.Random], Conversation]] = {
+        "copy": partial(lessons.copy, pool=pool, most=lesson.copy),
+        "pairs": partial(lessons.pairs, pool=pool, most=lesson.pairs),
+        "ends": partial(lessons.ends, pool=pool),
+    }
+    texts = {"text": short_text, "long": long_text}
+    streams: dict[str, Iterator[Item | Conversation]] = {}
+    for kind in lesson.mix:
+        name = f"curriculum {lesson.name} {kind} {seed}"
+        if kind in drawn:
+            streams[kind] = _drawn(drawn[kind], name)
+        else:
+            streams[kind] = _items(texts[kind], name) if kind in texts else items(kind, "train", seed=_seed(name))
+    choose = random.Random(f"curriculum {lesson.name} {seed}")
+    for kind in choose.choices(list(lesson.mix), list(lesson.mix.values()), k=count):
+        yield next(streams[kind])
+
+
+def _seed(name: str) -> int:
+    return random.Random(name).getrandbits(31)
+
+
+def _drawn(make: Callable[[random.Random], Conversation], name: str) -> Iterator[Conversation]:
     number = 0
     while True:
-        yield draw(task, "train", random.Random(f"curriculum many {seed} {number}"))
+        yield make(random.Random(f"{name} {number}"))
         number += 1
 
 
-def prepare(folder: Path, *, seed: int = SEED, count: int = ITEMS, vocab: int = VOCAB) -> Path:
+def _items(task: Draw, name: str) -> Iterator[Item]:
+    number = 0
+    while True:
+        yield draw(task, "train", random.Random(f"{name} {number}"))
+        number += 1
+
+
+def path(folder: Path, lesson: Lesson) -> Path:
+    """Where the records of a lesson stand in a curriculum."""
+    return folder / f"{lesson.name}.jsonl"
+
+
+def wanted(seed: int = SEED, scale: float = 1.0, vocab: int = VOCAB) -> dict[str, Any]:
+    """What a curriculum is drawn by. `scale`: the share of each lesson's records that is drawn."""
+    return {"seed": seed, "scale": scale, "vocab": vocab, "lessons": [asdict(lesson) for lesson in LESSONS]}
+
+
+def prepare(folder: Path, *, seed: int = SEED, scale: float = 1.0, vocab: int = VOCAB) -> Path:
     """The curriculum in `folder`, which is made if it is not there. Raises `UserError` where another lies there, or
     the folder cannot be written."""
-    request: dict[str, Any] = {
-        "seed": seed,
-        "items": count,
-        "vocab": vocab,
-        "mix": MIX,
-        "searches": _SEARCHES,
-        "drills": _DRILLS,
-        "copying": [asdict(stage) for stage in COPYING],
-    }
-    facts = folder / "curriculum.json"
+    facts, asked = folder / _FACTS, wanted(seed, scale, vocab)
     if facts.exists():
-        _agree(facts, request)
+        if request(folder) != asked:
+            raise UserError(f"{folder} holds another curriculum", hint="choose another folder, or delete that one")
         return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        audit = _write(folder, seed, count)
-        _vocabulary(folder, vocab)
-        _write_copies(folder, seed)
-        facts.write_text(json.dumps({"request": request, "audit": audit}, indent=1) + "\n", encoding="utf-8")
+        _vocabulary(folder, seed, vocab, round(_SPOKEN * min(1.0, scale)))
+        audit = _write(folder, seed, scale)
+        facts.write_text(json.dumps({"request": asked, "audit": audit}, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}", hint="choose another folder") from error
     return folder
 
 
-def _agree(facts: Path, request: dict[str, Any]) -> None:
+def request(folder: Path) -> dict[str, Any]:
+    """What the curriculum in `folder` was drawn by. Raises `UserError` where there is none."""
+    facts = folder / _FACTS
     try:
-        found = json.loads(facts.read_text(encoding="utf-8"))["request"]
+        return json.loads(facts.read_text(encoding="utf-8"))["request"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"cannot read {facts}: {error}", hint="delete the folder; it is drawn anew") from error
-    if found != request:
-        raise UserError(f"{facts.parent} holds another curriculum", hint="choose another folder, or delete that one")
 
 
-def _write(folder: Path, seed: int, count: int) -> dict[str, Any]:
+def _write(folder: Path, seed: int, scale: float) -> dict[str, Any]:
     """Draws the conversations, and looks for what a test would ask among them."""
-    audit = Audit()
-    with whole([folder / "train.jsonl"]) as (file,):
-        for record in records(seed, count):
-            if isinstance(record, Item):
-                audit.add("train", record)
-            file.write(line(record.to_json() if isinstance(record, Item) else {"text": record}))
+    audit, pool = Audit(), words_of(folder)
+    for lesson in LESSONS:
+        with whole([path(folder, lesson)]) as (file,):
+            for record in records(lesson, pool, seed=seed, count=round(lesson.items * scale)):
+                if isinstance(record, Item):
+                    audit.add("train", record)
+                file.write(line(record.to_json() if isinstance(record, Item) else _to_json(record)))
     for item in items("all", "test", count=4000):
         audit.add("test", item)
     assert not any(audit.overlaps.values()), "an item of the test side was drawn"
     return dict(audit.report())
 
 
-def _vocabulary(folder: Path, vocab: int) -> None:
-    """Makes the tokenizer from the first conversations and from Python's texts."""
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / "text.txt"
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            for record in itertools.islice(_conversations(folder / "train.jsonl"), _SPOKEN):
-                file.writelines(f"{message['content']}\n" for message in record["messages"])
-            for document in python_text.documents():
-                file.write(document.text)
-        train_tokenizer([path], vocab, folder / "tokenizer", family="gemma3", overwrite=True)
+def _to_json(conversation: Conversation) -> dict[str, Any]:
+    names = {"user": "user", "model": "assistant"}
+    return {"messages": [{"role": names[each.role], "content": each.text} for each in conversation]}
 
 
-def _write_copies(folder: Path, seed: int) -> None:
-    """`copies-0.jsonl` and so on, one for each stage, of words that are one piece each; as much as the stage reads."""
+def words_of(folder: Path) -> list[str]:
+    """The words of a curriculum's vocabulary that are one piece each."""
     tokenizer = Tokenizer.load(folder / "tokenizer")
     pieces = (tokenizer.piece(token) for token in range(tokenizer.vocab_size))
-    pool = [piece[1:] for piece in pieces if _PIECE.fullmatch(piece)]
-    for number, stage in enumerate(COPYING):
-        generator = random.Random(f"curriculum copies {seed} {number}")
-        missing = stage.steps * COPYING_TOKENS
-        with whole([copies_path(folder, number)]) as (file,):
-            while missing > 0:
-                text = copies(generator, pool, stage)
-                missing -= text.count(" ")
-                file.write(line({"text": text}))
+    return [piece[1:] for piece in pieces if _WORD.fullmatch(piece)]
 
 
-def copies_path(folder: Path, number: int) -> Path:
-    """Where the texts of a stage of `COPYING` stand."""
-    return folder / f"copies-{number}.jsonl"
-
-
-def _conversations(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        yield from (found for found in map(json.loads, lines) if "messages" in found)
+def _vocabulary(folder: Path, seed: int, vocab: int, count: int) -> None:
+    """Makes the tokenizer from conversations of the last lesson's skills and from Python's texts."""
+    streams = {kind: items(kind, "train", seed=seed) for kind in (*SKILLS, "retrieval")}
+    choose = random.Random(f"curriculum vocabulary {seed}")
+    with tempfile.TemporaryDirectory() as temporary:
+        text = Path(temporary) / "text.txt"
+        with text.open("w", encoding="utf-8", newline="\n") as file:
+            for kind in choose.choices(list(streams), [*SKILLS.values(), 2], k=count):
+                file.writelines(f"{message.text}\n" for message in next(streams[kind]).conversation())
+            for document in python_text.documents():
+                file.write(document.text)
+        train_tokenizer([text], vocab, folder / "tokenizer", family="gemma3", overwrite=True)

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import torch
 
 from gemwright.arch.gemma2 import gemma2
 from gemwright.arch.recurrentgemma import recurrentgemma
-from gemwright.arch.spec import Attention, Layer, Model
+from gemwright.arch.spec import Model
 from gemwright.data.documents import PYTHON
 from gemwright.paths import probe
 from gemwright.recipes import curriculum
-from gemwright.recipes.common import WINDOW, results, small_gemma3, train_and_export
-from gemwright.recipes.curriculum import COPYING_TOKENS, ROW, VOCAB
+from gemwright.recipes.common import WINDOW, small_gemma3, train_and_export
+from gemwright.recipes.curriculum import ROW, VOCAB
 from gemwright.train.loop import Outcome, Progress
 from gemwright.train.optim import Optim
 from gemwright.train.run import Data, Run, Step, Watch
@@ -93,31 +92,19 @@ def pocket_recurrent() -> Model:
 
 
 def run_of(name: str, model: Model, out: str | Path, *, steps: int, rate: float) -> Run:
-    """The run that trains a member in the folder `out`; the curriculum is `curriculum` beside it. It starts from what
-    `copying` leaves. Raises `UserError` where `out` is no path."""
+    """The run that trains a member in the folder `out`; the curriculum is `curriculum` beside it. It is the last of the
+    lessons: what comes before is `earlier`. Raises `UserError` where `out` is no path."""
     out = probe(out)
-    shared = out.parent / "curriculum"
+    shared, last = out.parent / "curriculum", curriculum.LESSONS[-1]
     return Run(
         name=name,
         model=model,
-        start=str(out / "copying" / str(len(curriculum.COPYING) - 1) / "model"),
+        start=str(_folder(out, curriculum.LESSONS[-2]) / "model"),
         tokenizer=shared / "tokenizer",
-        data=Data(
-            sources=(
-                str(shared / "train.jsonl"),
-                PYTHON,
-                str(curriculum.copies_path(shared, len(curriculum.COPYING) - 1)),
-            ),
-            weights=(0.84, 0.06, 0.1),  # what is no longer read is forgotten: copying, too
-            epochs=None,
-            field="text",
-            bad="stop",
-            held_out=0.005,
-            row=ROW,
-        ),
-        step=Step(tokens=4 * ROW, micro=4 * ROW, recompute=False),
-        optim=Optim(rate=rate, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
-        schedule=Schedule(kind="wsd", warmup=100, floor=0.05, decay=0.3),
+        data=_data(shared, last),
+        step=Step(tokens=last.tokens, micro=last.tokens, recompute=False),
+        optim=Optim(kind="muon", rate=rate, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
+        schedule=Schedule(kind="wsd", warmup=50, floor=0.02, decay=0.4),
         steps=steps,
         seed=1,
         compute="bfloat16",
@@ -130,22 +117,25 @@ def run_of(name: str, model: Model, out: str | Path, *, steps: int, rate: float)
     )
 
 
-def copying(run: Run) -> list[Run]:
-    """The stages before `run`, each in a folder of its own in `out/copying`; each goes on from the one before it."""
-    shared, stages, start = run.tokenizer.parent, [], None
-    for number, stage in enumerate(curriculum.COPYING):
-        out = run.out / "copying" / str(number)
+def earlier(run: Run) -> list[Run]:
+    """The lessons before `run`, each in a folder of its own in `out/lessons`; each goes on from the one before it."""
+    stages, start = [], None
+    for lesson in curriculum.LESSONS[:-1]:
+        assert lesson.steps is not None, "the last lesson alone is as long as its run"
+        out = _folder(run.out, lesson)
         stages.append(
             replace(
                 run,
-                name=f"{run.name}, copying {number + 1} of {len(curriculum.COPYING)}",
-                model=seeing(run.model, stage.window),
+                name=f"{run.name}, {lesson.name} lesson",
                 start=start,
-                data=replace(run.data, sources=(str(curriculum.copies_path(shared, number)),), weights=()),
-                step=replace(run.step, tokens=COPYING_TOKENS, micro=COPYING_TOKENS),
-                optim=replace(run.optim, rate=stage.rate),
-                schedule=Schedule(kind="wsd", warmup=stage.steps // 10, floor=0.3, decay=0.1),
-                steps=stage.steps,
+                data=replace(
+                    _data(run.tokenizer.parent, lesson),
+                    row=min(lesson.tokens, run.data.row),
+                    held_out=run.data.held_out,
+                ),
+                step=replace(run.step, tokens=lesson.tokens, micro=lesson.tokens),
+                schedule=Schedule(kind="wsd", warmup=lesson.steps // 10, floor=0.3, decay=0.1),
+                steps=lesson.steps,
                 distill=None,
                 out=out,
             )
@@ -154,15 +144,21 @@ def copying(run: Run) -> list[Run]:
     return stages
 
 
-def seeing(model: Model, window: int) -> Model:
-    """The model with another window in its local layers; its weights have the same shapes."""
+def _folder(out: Path, lesson: curriculum.Lesson) -> Path:
+    return out / "lessons" / lesson.name
 
-    def changed(layer: Layer) -> Layer:
-        mixer = layer.mixer
-        local = isinstance(mixer, Attention) and mixer.window is not None
-        return replace(layer, mixer=replace(mixer, window=window)) if local else layer
 
-    return replace(model, layers=tuple(changed(layer) for layer in model.layers))
+def _data(shared: Path, lesson: curriculum.Lesson) -> Data:
+    python = lesson.python > 0
+    return Data(
+        sources=(str(curriculum.path(shared, lesson)), *([PYTHON] if python else [])),
+        weights=(1 - lesson.python, lesson.python) if python else (),
+        epochs=None,
+        field="text",
+        bad="stop",
+        held_out=0.005,
+        row=ROW,
+    )
 
 
 def make(
@@ -172,17 +168,15 @@ def make(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[int], bool] | None = None,
 ) -> tuple[Outcome, Path | None]:
-    """Draws the curriculum if it is not there, trains a fresh model to copy, then `run` itself, and writes the folder
-    `out/model` (None where it was stopped, with a checkpoint to resume from). Raises `UserError` as `train` does."""
+    """Draws the curriculum if it is not there, gives a fresh model its lessons, `run` itself the last of them, and
+    writes the folder `out/model` (None where it was stopped, with a checkpoint to resume from). Raises `UserError` as
+    `train` does."""
     curriculum.prepare(run.tokenizer.parent)
-    watched = {"facts": results, "resume": resume, "progress": progress, "stop": stop}
-    stages = [*copying(run), run]
-    # What a stage hands on states the windows of the stage that goes on from it.
-    for stage, following in pairwise(stages):
-        if not (stage.out / "model").exists():
-            outcome, folder = train_and_export(
-                stage, shape=following.model, sampling={}, converses=False, dtype=torch.float32, **watched
-            )
+    facts = {"curriculum": curriculum.request(run.tokenizer.parent)}
+    watched = {"facts": facts, "resume": resume, "progress": progress, "stop": stop}
+    for lesson in earlier(run):
+        if not (lesson.out / "model").exists():
+            outcome, folder = train_and_export(lesson, sampling={}, converses=True, dtype=torch.float32, **watched)
             if folder is None:
                 return outcome, None
     return train_and_export(run, sampling=SAMPLING, converses=True, **watched)

@@ -50,7 +50,13 @@ def tuning(
         data=Data(sources=sources, weights=(), epochs=None, field="text", bad="stop", held_out=0.0, row=row),
         step=Step(tokens=4 * row, micro=row, recompute=False),
         optim=Optim(
-            rate=ADAPTER if lora else WHOLE, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.0 if lora else 0.01, clip=1.0
+            kind="adamw",
+            rate=ADAPTER if lora else WHOLE,
+            beta1=0.9,
+            beta2=0.95,
+            epsilon=1e-8,
+            decay=0.0 if lora else 0.01,
+            clip=1.0,
         ),
         schedule=Schedule(kind="cosine", warmup=0, floor=0.1, decay=0.0),
         steps=_UNKNOWN,

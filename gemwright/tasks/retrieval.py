@@ -173,7 +173,7 @@ def question(
     doubles: bool = False,
     before: int = 0,
 ) -> Item:
-    """A text of the size `words` (60 to 900) and a question about a record of it.
+    """A text of the size `words` (up to 900, but at least three records) and a question about a record of it.
 
     `back` is what should stand between the record and the end of the text, in the same measure (the nearest record
     is taken; the check holds its true distance). `codes` asks for a number of four digits, otherwise for a city. With
@@ -186,8 +186,8 @@ def question(
     bounds = random.choice(((SHORTEST, MIDDLE), (MIDDLE, LONGEST)))
     room = before * _TURN  # a length drawn here leaves it to the earlier questions
     length = max(random.randint(*bounds) - room, SHORTEST) if words is None else words
-    if not SHORTEST <= length <= LONGEST:
-        raise ValueError(f"a text of {length} words was asked for: it can have {SHORTEST} to {LONGEST}")
+    if not 1 <= length <= LONGEST:
+        raise ValueError(f"a text of {length} words was asked for: it can have 1 to {LONGEST}")
     text = _text(random, length, codes, doubles)
     key, value, distance = _asked(random, text, back)
     others = [record for record in text.records if record[0] != key]

@@ -1,20 +1,27 @@
-"""AdamW, with decay only where it makes sense, and clipping by the global norm."""
+"""AdamW or Muon, with decay only where it makes sense, and clipping by the global norm."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from gemwright.train.muon import Muon
+
+_MOMENTUM = 0.95
+
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
-    """AdamW's numbers (Loshchilov & Hutter, 2019). `rate`: at its full height; `decay`: per step, times the rate, on
-    weights of matrices only; `clip`: the largest global norm of the gradient."""
+    """AdamW's numbers (Loshchilov & Hutter, 2019). `kind`: adamw, or muon, which moves the matrices of the blocks by a
+    rule of its own (see `muon`); `rate`: at its full height; `decay`: per step, times the rate, on weights of matrices
+    only; `clip`: the largest global norm of the gradient."""
 
+    kind: Literal["adamw", "muon"]
     rate: float
     beta1: float
     beta2: float
@@ -29,20 +36,31 @@ def decays(name: str, parameter: Tensor) -> bool:
     return parameter.ndim > 1 and not name.endswith(".bias") and ".rg_lru." not in name
 
 
+def mixes(name: str, parameter: Tensor) -> bool:
+    """Is this parameter a matrix that acts on vectors as a whole? Not a table of pieces, of which a step sees a few
+    rows, not a filter, and not an adapter's halves, whose product is what matters."""
+    return decays(name, parameter) and parameter.ndim == 2 and not name.endswith(("embed.weight", ".lora_a", ".lora_b"))
+
+
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that want a gradient, by name, in the model's order."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def build(model: nn.Module, optim: Optim) -> torch.optim.AdamW:
-    """AdamW over the parameters that want a gradient, in one group with decay and one without."""
+def build(model: nn.Module, optim: Optim) -> torch.optim.Optimizer:
+    """The optimiser of the parameters that want a gradient: a group with decay and one without, and for Muon one of
+    matrices."""
     wanted = trained(model).items()
+    muon = optim.kind == "muon"
+    mixing = [parameter for name, parameter in wanted if muon and mixes(name, parameter)]
+    rest = [(name, parameter) for name, parameter in wanted if not (muon and mixes(name, parameter))]
     groups = [
-        {"params": [parameter for name, parameter in wanted if decays(name, parameter)], "weight_decay": optim.decay},
-        {"params": [parameter for name, parameter in wanted if not decays(name, parameter)], "weight_decay": 0.0},
+        {"params": mixing, "weight_decay": optim.decay, "orthogonal": True, "momentum": _MOMENTUM},
+        {"params": [each for name, each in rest if decays(name, each)], "weight_decay": optim.decay},
+        {"params": [each for name, each in rest if not decays(name, each)], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+    return (Muon if muon else torch.optim.AdamW)(
+        [{"orthogonal": False, **group} for group in groups if group["params"]],
         lr=optim.rate,
         betas=(optim.beta1, optim.beta2),
         eps=optim.epsilon,

@@ -66,7 +66,7 @@ def test_a_recipes_run_gives_data_packing_length_and_draws(
     changes = [f"data.sources={texts}", "data.row=64", "step.tokens=128", "step.micro=64", "steps=3", "seed=9"]
     changes += ["data.held_out=0", "schedule.warmup=1", "distill.store=s", "distill.samples=4", "distill.seed=7"]
     given = [word for change in changes for word in ("--set", change)]
-    tree = cli("teach", tiny, "--recipe", "pocket", *given, "--out", tmp_path / "s", "--json").json
+    tree = cli("teach", tiny, "--recipe", "python", *given, "--out", tmp_path / "s", "--json").json
     assert tree["rows"] == 6
     assert {"seed=9", "data.row=64", "distill.samples=4", "distill.seed=7"} <= set(tree["settings"])
 
@@ -88,10 +88,10 @@ def test_another_store_in_its_place_is_refused(cli: Callable, words: tuple, more
 
 def test_texts_and_a_recipe_exclude_each_other(cli: Callable, words: tuple, tiny: Path, tmp_path: Path) -> None:
     for wrong, said in (
-        ((*words, "--recipe", "pocket"), "one of the two"),
+        ((*words, "--recipe", "python"), "one of the two"),
         (("teach", tiny, "--out", tmp_path / "s"), "one of the two"),
         ((*words, "--set", "seed=1"), "--recipe"),
-        (("teach", tiny, "--out", tmp_path / "s", "--recipe", "pocket", "--row", "9"), "--set"),
+        (("teach", tiny, "--out", tmp_path / "s", "--recipe", "python", "--row", "9"), "--set"),
         (("teach", tiny, "--out", tmp_path / "s", "--recipe", "nothing"), "pocket"),
         ((*words, "--held-out", "1"), "--held-out"),
         ((*words, "--row", "512"), "256 tokens"),

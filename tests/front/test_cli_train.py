@@ -14,7 +14,7 @@ import torch
 
 from gemwright.cli.train_view import View, duration, sparkline
 from gemwright.nn.decoder import Decoder
-from gemwright.recipes import pocket
+from gemwright.recipes import python
 from gemwright.train.evaluate import Evaluation
 from gemwright.train.progress import Outcome, Progress
 from gemwright.train.run import Run
@@ -45,19 +45,19 @@ class Stage:
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     staged = Stage()
-    monkeypatch.setattr(pocket, "make", staged.make)
+    monkeypatch.setattr(python, "make", staged.make)
     return staged
 
 
 def test_settings_reach_the_run(cli: Callable, stage: Stage, tmp_path: Path) -> None:
-    ended = cli("train", "pocket", "--out", tmp_path, "--set", "steps=300", "--set", "optim.rate=1e-4", "--resume")
+    ended = cli("train", "python", "--out", tmp_path, "--set", "steps=300", "--set", "optim.rate=1e-4", "--resume")
     run, resume = stage.asked[0]
     assert ended.code == 0 and ended.out == f"{tmp_path / 'model'}\n"
     assert (run.steps, run.optim.rate, run.out, resume) == (300, 1e-4, tmp_path, True)
 
 
 def test_progress_notes_and_result_go_to_stderr(cli: Callable, stage: Stage, tmp_path: Path) -> None:
-    shown = cli("train", "pocket", "--out", tmp_path, "--set", "steps=120").err
+    shown = cli("train", "python", "--out", tmp_path, "--set", "steps=120").err
     assert "note: the text has changed" in shown and "0.7500 bits a byte" in shown
     steps = [line for line in shown.splitlines() if line.startswith("step ")]
     assert steps[-1].startswith("step 120/120") and 10 < len(steps) < 20  # one in ten seconds
@@ -65,18 +65,18 @@ def test_progress_notes_and_result_go_to_stderr(cli: Callable, stage: Stage, tmp
 
 def test_a_stopped_run_tells_how_to_go_on(cli: Callable, stage: Stage, tmp_path: Path) -> None:
     stage.finishes = False
-    ended = cli("train", "pocket", "--out", tmp_path, "--set", "steps=101")
+    ended = cli("train", "python", "--out", tmp_path, "--set", "steps=101")
     assert ended.code == 130 and ended.out == "" and "--resume" in ended.err
 
 
 def test_json_tells_the_outcome(cli: Callable, stage: Stage, tmp_path: Path) -> None:
-    tree = cli("train", "pocket", "--out", tmp_path, "--set", "steps=101", "--json").json
+    tree = cli("train", "python", "--out", tmp_path, "--set", "steps=101", "--json").json
     assert tree["finished"] and tree["step"] == 101 and tree["held_out"]["bits_per_byte"] == 0.75
 
 
 def test_tensorboard_is_a_wish_of_the_run(cli: Callable, stage: Stage, tmp_path: Path) -> None:
-    assert cli("train", "pocket", "--out", tmp_path, "--tensorboard").code == 0
-    assert cli("train", "pocket", "--out", tmp_path).code == 0
+    assert cli("train", "python", "--out", tmp_path, "--tensorboard").code == 0
+    assert cli("train", "python", "--out", tmp_path).code == 0
     assert [run.watch.tensorboard for run, _ in stage.asked] == [True, False]
 
 
@@ -85,7 +85,7 @@ SMALL = ("--set", "data.row=32", "--set", "step.tokens=64", "--set", "step.micro
 
 def test_a_dry_run_tells_numbers_operations_memory_time_and_cost(cli: Callable, stage: Stage, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    ended = cli("train", "pocket", "--out", out, *SMALL, "--dry-run", "--price", "2.5", "--set", "ema=0.99")
+    ended = cli("train", "python", "--out", out, *SMALL, "--dry-run", "--price", "2.5", "--set", "ema=0.99")
     assert ended.code == 0 and not stage.asked and not out.exists()
     lines = {re.split(r"\s{2,}", line.strip())[0]: line for line in ended.out.splitlines()}
     assert "2,349,952" in lines["parameters"] and "18.8 MB" in lines["moments"] and "at most 96,000" in ended.out
@@ -94,7 +94,7 @@ def test_a_dry_run_tells_numbers_operations_memory_time_and_cost(cli: Callable, 
 
 
 def test_a_dry_run_as_json_adds_up(cli: Callable, stage: Stage, tmp_path: Path) -> None:
-    words = ("train", "pocket", "--out", tmp_path, *SMALL, "--dry-run", "--price", "3600", "--json")
+    words = ("train", "python", "--out", tmp_path, *SMALL, "--dry-run", "--price", "3600", "--json")
     tree = cli(*words).json
     assert tree["flops"] == 1500 * sum(tree["flops_of_a_step"].values()) and tree["tokens"] == 1500 * 64
     assert tree["cost"] == pytest.approx(tree["seconds"]) and tree["basis"] == "step"
@@ -103,7 +103,7 @@ def test_a_dry_run_as_json_adds_up(cli: Callable, stage: Stage, tmp_path: Path) 
 
 @pytest.mark.parametrize("words", [("--price", "2"), ("--dry-run", "--price", "-1")])
 def test_a_price_without_a_meaning_is_refused(cli: Callable, stage: Stage, tmp_path: Path, words: tuple) -> None:
-    ended = cli("train", "pocket", "--out", tmp_path, *words)
+    ended = cli("train", "python", "--out", tmp_path, *words)
     assert ended.code == 2 and "price" in ended.err and not stage.asked
 
 
@@ -120,8 +120,8 @@ def test_on_a_terminal_a_panel_within_eighty_columns_tells_all(
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
-    with View("pocket") as view:
-        stage.make(pocket.pocket(tmp_path), resume=False, progress=view.show)
+    with View("python") as view:
+        stage.make(python.python(tmp_path), resume=False, progress=view.show)
     last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).rpartition("╭")[2]
     told = ("step 1,500 of 1,500", "loss", "100 tokens/s", "model 80%", "123 MB", "25 min gone, 60 s left", "held out")
     assert all(part in last for part in told)
@@ -152,7 +152,7 @@ def test_times_are_said_as_people_say_them(seconds: float, said: str) -> None:
     ],
 )
 def test_what_cannot_be_set_is_named(cli: Callable, stage: Stage, tmp_path: Path, setting: str, said: str) -> None:
-    ended = cli("train", "pocket", "--out", tmp_path, "--set", setting)
+    ended = cli("train", "python", "--out", tmp_path, "--set", setting)
     assert ended.code == 2 and said in ended.err and not stage.asked
 
 

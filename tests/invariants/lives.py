@@ -53,7 +53,7 @@ def plan(folder: Path, name: str, steps: int) -> Run:
         tokenizer=hub.embedded(),
         data=Data(sources=(str(text),), weights=(), epochs=None, field="text", bad="stop", held_out=0.1, row=32),
         step=Step(tokens=64, micro=32, recompute=False),
-        optim=Optim(rate=1e-2, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
+        optim=Optim(kind="adamw", rate=1e-2, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
         schedule=Schedule(kind="wsd", warmup=2, floor=0.1, decay=0.3),
         steps=steps,
         seed=3,

@@ -111,7 +111,7 @@ spec = preset("gemma-3-270m", depth=3, vocab=16384, width=512, hidden=1024)
 with PeakMemory(start) as memory:
     model = Decoder(spec)
     initialise(model, torch.Generator().manual_seed(0))
-    settings = optim.Optim(rate=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0)
+    settings = optim.Optim(kind="adamw", rate=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0)
     optimizer = optim.build(model.train(), settings)
     ids = torch.zeros(512, dtype=torch.int64)
     for _ in range(2):

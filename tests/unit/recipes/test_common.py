@@ -9,7 +9,7 @@ import pytest
 
 from gemwright.lm import load
 from gemwright.loading import load_tower
-from gemwright.recipes.common import results, train_and_export
+from gemwright.recipes.common import train_and_export
 from gemwright.recipes.tune import tuning
 from gemwright.train.run import override
 
@@ -20,9 +20,7 @@ def test_a_model_that_sees_is_written_with_its_tower_and_the_settings_of_picture
 ) -> None:
     sizes = ["data.row=256", "step.micro=256", "step.tokens=512", "steps=2", f"pictures.tower={tower}"]
     run = override(tuning(str(seeing), (shown,), tmp_path / "run"), sizes)
-    outcome, folder = train_and_export(
-        run, sampling={}, facts=results, converses=True, resume=False, progress=None, stop=None
-    )
+    outcome, folder = train_and_export(run, sampling={}, converses=True, resume=False, progress=None, stop=None)
     assert folder is not None and (outcome.tower is not None) == (tower == "tuned")
     wanted = outcome.tower or load_tower(seeing)
     assert load_tower(folder).digest() == wanted.bfloat16().digest()

@@ -46,7 +46,7 @@ def small_run(out: Path, tokenizer: Path, text: Path, **changes: Any) -> Run:
         tokenizer=tokenizer,
         data=Data(sources=(str(text),), weights=(), epochs=None, field="text", bad="stop", held_out=0.25, row=32),
         step=Step(tokens=64, micro=32, recompute=False),
-        optim=Optim(rate=1e-2, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
+        optim=Optim(kind="adamw", rate=1e-2, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
         schedule=Schedule(kind="cosine", warmup=2, floor=0.1, decay=0.2),
         steps=6,
         seed=5,

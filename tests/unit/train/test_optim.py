@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -10,9 +12,10 @@ from torch import nn
 
 from gemwright.arch.presets import preset
 from gemwright.nn.decoder import Decoder
+from gemwright.train.muon import orthogonal
 from gemwright.train.optim import Optim, build, decays, divide_and_clip, moments, restore_moments, set_rate
 
-SETTINGS = Optim(rate=0.1, beta1=0.9, beta2=0.99, epsilon=1e-8, decay=0.5, clip=1.0)
+SETTINGS = Optim(kind="adamw", rate=0.1, beta1=0.9, beta2=0.99, epsilon=1e-8, decay=0.5, clip=1.0)
 
 
 def test_matrices_decay_and_norms_biases_and_the_rg_lru_do_not() -> None:
@@ -59,18 +62,61 @@ def test_a_gradient_that_is_not_finite_is_reported_and_left() -> None:
     assert math.isnan(divide_and_clip([one], 2.0, 1.0)) and one.grad[1] == 1.0
 
 
-def test_moments_restored_by_name_continue_bit_for_bit() -> None:
+def test_muon_follows_all_directions_of_a_gradient_equally_far_at_adamws_size() -> None:
+    generator = torch.Generator().manual_seed(1)
+    # Directions whose loudness differs by a factor of thirty.
+    left, right = (torch.linalg.qr(torch.randn(n, 16, generator=generator))[0] for n in (16, 48))
+    gradient = left @ torch.diag(torch.logspace(0, -1.5, 16)) @ right.T
+    values = torch.linalg.svdvals(orthogonal(gradient))
+    assert values.min() > 0.6 and values.max() < 1.3
+    assert torch.allclose(orthogonal(gradient.T), orthogonal(gradient).T)
+    model = nn.Linear(48, 16, bias=False)
+    before = model.weight.detach().clone()
+    optimizer = build(model, replace(SETTINGS, kind="muon", decay=0.0))
+    model.weight.grad = gradient
+    optimizer.step()
+    moved = (model.weight - before) / SETTINGS.rate
+    assert torch.linalg.svdvals(moved).max() < 0.2 * 48**0.5 * 1.3
+    assert 0.1 < moved.square().mean().sqrt() < 0.3
+
+
+def test_muon_moves_matrices_of_blocks_and_adamw_the_rest() -> None:
+    spec = preset(
+        "recurrentgemma-2b", width=32, recurrent_width=32, depth=3, gate_blocks=2, heads=2, hidden=48, vocab=64
+    )
+    model = Decoder(spec)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer = build(model, replace(SETTINGS, kind="muon"))
+    plain = Decoder(spec)
+    plain.load_state_dict(model.state_dict())
+    for parameter in plain.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    for each in (optimizer, build(plain, SETTINGS)):
+        each.step()
+    other = dict(plain.named_parameters())
+    same = {name for name, value in model.named_parameters() if torch.equal(value, other[name])}
+    assert {"embed.weight", "layers.0.mixer.conv.weight", "layers.0.mixer.rg_lru.a_gate.weight"} <= same
+    kinds = {key.split(".")[0] for key, _ in moments(model, optimizer)}
+    assert "layers.2.mixer.query.weight" not in same and "layers.1.mlp.up.weight" not in same
+    assert kinds == {"momentum", "exp_avg", "exp_avg_sq", "step"}
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_moments_restored_by_name_continue_bit_for_bit(kind: Literal["adamw", "muon"]) -> None:
+    settings = replace(SETTINGS, kind=kind)
+
     def stepped(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         for number, parameter in enumerate(model.parameters()):
             parameter.grad = torch.full_like(parameter, 0.3 + number)
         optimizer.step()
 
     first = nn.Linear(3, 2)
-    optimizer = build(first, SETTINGS)
+    optimizer = build(first, settings)
     stepped(first, optimizer)
     second = nn.Linear(3, 2)
     second.load_state_dict(first.state_dict())
-    other = build(second, SETTINGS)
+    other = build(second, settings)
     restore_moments(second, other, {name: tensor.clone() for name, tensor in moments(first, optimizer)})
     stepped(first, optimizer)
     stepped(second, other)

@@ -1,4 +1,4 @@
-"""The pocket model as a RecurrentGemma."""
+"""The pocket model as a Gemma 2."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from gemwright.recipes import family
 from gemwright.recipes.family import make
 from gemwright.train.run import Run
 
-__all__ = ["make", "student_recurrent"]
+__all__ = ["make", "pocket_gemma2"]
 
 
-def student_recurrent(out: str | Path) -> Run:
+def pocket_gemma2(out: str | Path) -> Run:
     """The run in the folder `out`; the curriculum is `curriculum` beside it. Raises `UserError` where `out` is no
     path."""
-    return family.run_of("student_recurrent", family.pocket_recurrent(), out, steps=4000, rate=0.003)
+    return family.run_of("pocket_gemma2", family.pocket_gemma2(), out, steps=4000, rate=0.003)

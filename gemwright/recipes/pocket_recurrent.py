@@ -1,4 +1,4 @@
-"""The pocket model, from scratch or from a teacher: a Gemma 3 of 5.8 million parameters."""
+"""The pocket model as a RecurrentGemma."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from gemwright.recipes import family
 from gemwright.recipes.family import make
 from gemwright.train.run import Run
 
-__all__ = ["make", "student"]
+__all__ = ["make", "pocket_recurrent"]
 
 
-def student(out: str | Path) -> Run:
+def pocket_recurrent(out: str | Path) -> Run:
     """The run in the folder `out`; the curriculum is `curriculum` beside it. Raises `UserError` where `out` is no
     path."""
-    return family.run_of("student", family.pocket(), out, steps=7000, rate=0.003)
+    return family.run_of("pocket_recurrent", family.pocket_recurrent(), out, steps=4000, rate=0.003)
