@@ -14,8 +14,8 @@ FOLDER = "gemwright/ops/native"
 HEADERS = [
     f"{FOLDER}/source/{name}.h"
     for name in (
-        *("attend", "attend_grad", "kernels", "layout", "matrix", "recurrent", "recurrent_grad", "simd", "team"),
-        "training",
+        *("attend", "attend_all", "attend_grad", "draw", "kernels", "layout", "matrix", "recurrent", "recurrent_grad"),
+        *("simd", "team", "training"),
     )
 ]
 

@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from gemwright.arch.spec import Tower
 from gemwright.nn.linear import Linear
+from gemwright.ops.attend import attend_all
 from gemwright.ops.pointwise import wide
+
+ROWS = 1024  # that an MLP takes at once where nothing is kept for gradients: their hidden vectors stay in the cache
 
 
 class Patches(nn.Module):
@@ -56,12 +59,12 @@ class PatchAttention(nn.Module):
     def forward(self, x: Float[Tensor, "N D"], pictures: int) -> Float[Tensor, "N D"]:
         """`[N, D]` → `[N, D]`, N = pictures · patches; scores are divided by √K."""
         query, key, value = (
-            # [B · P, D] → [B, H, P, K]
-            project(x).unflatten(-1, (self.heads, -1)).unflatten(0, (pictures, -1)).transpose(1, 2)
+            # [B · P, D] → [B, P, H, K]
+            project(x).unflatten(-1, (self.heads, -1)).unflatten(0, (pictures, -1))
             for project in (self.query, self.key, self.value)
         )
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.out(mixed.transpose(1, 2).flatten(2).flatten(0, 1))  # [B, H, P, K] → [B · P, D]
+        mixed = attend_all(query, key, value, scale=query.shape[-1] ** -0.5)
+        return self.out(mixed.flatten(2).flatten(0, 1))  # [B, P, H, K] → [B · P, D]
 
 
 class PatchMlp(nn.Module):
@@ -91,7 +94,11 @@ class PatchBlock(nn.Module):
         """float32 `[N, D]` → the same, N = pictures · patches."""
         dtype = self.mixer_norm.weight.dtype
         x = x + self.mixer(self.mixer_norm(x).to(dtype), pictures)
-        return x + self.mlp(self.mlp_norm(x).to(dtype))
+        if torch.is_grad_enabled():
+            return x + self.mlp(self.mlp_norm(x).to(dtype))
+        for rows in x.split(ROWS):
+            rows += self.mlp(self.mlp_norm(rows).to(dtype))
+        return x
 
 
 class Siglip(nn.Module):

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from gemwright.ops.native import gradients
+from gemwright.ops.native import calls, gradients
 from gemwright.ops.pointwise import soft_cap, wide
 from gemwright.ops.span import Span, Tokens, visible
 
@@ -97,6 +97,22 @@ def attend_tail(
     if torch.is_grad_enabled() and query.requires_grad:
         return _masked(query, key, value, scale)
     return _past_and_own(query, key, value, scale)
+
+
+def attend_all(
+    query: Float[Tensor, "B P H K"], key: Float[Tensor, "B P H K"], value: Float[Tensor, "B P H K"], *, scale: float
+) -> Float[Tensor, "B P H K"]:
+    """Pictures of P patches each; a patch sees all of its picture. `scale` is positive. `[B, P, H, K]` → the same.
+
+    In bfloat16 on a CPU, where no gradient is wanted, by a kernel (source/attend_all.h) of twice SDPA's speed.
+    """
+    tensors = query, key, value
+    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    served = all(tensor.dtype == torch.bfloat16 and tensor.device.type in ("cpu", "meta") for tensor in tensors)
+    if served and not wanted and query.shape[-1] % 2 == 0 and calls.available():
+        return calls.attend_all(*tensors, scale)
+    queries, keys, values = (tensor.transpose(1, 2) for tensor in tensors)
+    return F.scaled_dot_product_attention(queries, keys, values, scale=scale).transpose(1, 2)
 
 
 def attend_rows(

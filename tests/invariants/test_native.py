@@ -16,6 +16,7 @@ from torch import Tensor
 from gemwright.arch.presets import preset
 from gemwright.cache.allocate import Cache, allocate
 from gemwright.nn.decoder import Decoder
+from gemwright.ops.attend import attend_all, attend_eager
 from gemwright.ops.matmul import Form, met
 from gemwright.ops.native import calls, library
 from gemwright.ops.native.matrix import FORMS, Matrix
@@ -109,3 +110,50 @@ def test_products(form: Form, level: str, rows: int, outputs: int, groups: int, 
         ours = matrix.product(x).double()
     terms = met(x, form).double(), matrix.read().double().T
     assert ((ours - terms[0] @ terms[1]).abs() <= 3e-6 * (terms[0].abs() @ terms[1].abs())).all()
+
+
+def _patches(pictures: int, patches: int, heads: int, channels: int, size: float, seed: int) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (pictures, patches, heads, 2 * channels)
+    query, key, value = (torch.randn(shape, generator=generator) for _ in range(3))
+    return (size * query).bfloat16(), (size * key).bfloat16(), value.bfloat16()
+
+
+patches = {
+    "pictures": st.integers(1, 3),
+    "patches": st.integers(1, 450),
+    "heads": st.integers(1, 3),
+    "channels": st.integers(1, 40),
+    "size": st.sampled_from([0.3, 1.0, 5.0]),
+    "seed": st.integers(0, 1000),
+}
+
+
+@equivalence("native attention within pictures = eager attention in float64, weights and result rounded", "round")
+@given(level=st.sampled_from(library.levels()), **patches)
+def test_pictures(level: str, **drawn: Any) -> None:
+    query, key, value = _patches(**drawn)
+    scale = query.shape[-1] ** -0.5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "best", lambda: library.load(level))
+        ours = attend_all(query, key, value, scale=scale).double()
+    everyone = torch.ones(query.shape[1], query.shape[1], dtype=torch.bool)
+    for picture, found in enumerate(ours):
+        asked, keys, values = (tensor[picture].double() for tensor in (query, key, value))
+        exact = attend_eager(asked, keys, values, everyone, scale=scale, cap=None)
+        size = attend_eager(asked, keys, values.abs(), everyone, scale=scale, cap=None)
+        assert ((found - exact).abs() <= 2**-7 * size + 1e-5).all()  # two roundings of 2⁻⁸
+
+
+@equivalence("native attention within pictures: any number of threads = one, among others = alone", "bit")
+@given(**patches)
+def test_pictures_together(**drawn: Any) -> None:
+    tensors = _patches(**drawn)
+    scale, alone = tensors[0].shape[-1] ** -0.5, []
+    torch.set_num_threads(1)
+    for picture in range(len(tensors[0])):
+        query, key, value = (tensor[picture : picture + 1] for tensor in tensors)
+        alone.append(attend_all(query, key, value, scale=scale))
+    torch.set_num_threads(3)
+    query, key, value = tensors
+    assert same_bits(attend_all(query, key, value, scale=scale), torch.cat(alone))

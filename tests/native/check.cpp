@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "attention.h"
+#include "attention_all.h"
 #include "plain.h"
 #include "training_mixing.h"
 #include "training_rows.h"
@@ -313,8 +314,8 @@ int main() {
     check_attention_in(random, BF16, true, 24), check_attention_in(random, Q4_0, false, 12);
     check_block_out(random, BF16, BF16, true), check_block_out(random, Q4_0, INT8, false);
     check_recurrent_in(random, BF16), check_recurrent_in(random, INT4);
-    for (const auto &check : {check_attention, check_norms, check_turns, check_gates, check_soft_targets,
-                              check_attention_grad, check_scan, check_convolution})
+    for (const auto &check : {check_attention, check_attention_all, check_norms, check_turns, check_gates,
+                              check_soft_targets, check_attention_grad, check_scan, check_convolution})
         for (const Heard &heard : check(random)) claim(heard.holds, heard.what);
     return failures;
 }

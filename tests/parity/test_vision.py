@@ -306,18 +306,18 @@ EXITS: dict[str, Encode] = {
 _attend = F.scaled_dot_product_attention
 
 
-def causal(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    return _attend(query, key, value, is_causal=True)
+def causal(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    return _attend(query, key, value, scale=scale, is_causal=True)
 
 
-def scaled_by_width(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def scaled_by_width(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     return _attend(query, key, value, scale=(query.shape[-1] * query.shape[1]) ** -0.5)
 
 
-def across_pictures(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def across_pictures(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     """All pictures of a batch as one long list of patches."""
     one = [x.transpose(0, 1).flatten(1, 2)[None] for x in (query, key, value)]
-    return _attend(one[0], one[1], one[2])[0].unflatten(1, (len(query), -1)).transpose(0, 1)
+    return _attend(one[0], one[1], one[2], scale=scale)[0].unflatten(1, (len(query), -1)).transpose(0, 1)
 
 
 PATCHES: dict[str, tuple[str, Callable[..., Tensor]]] = {

@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import is_fake
 from gemwright.ops.native import library, structs
 
 _LIBRARY = torch.library.Library("gemwright", "DEF")
+_MET = 192  # keys that a query meets at once (MET in source/attend_all.h)
 _MADV_HUGEPAGE = getattr(mmap, "MADV_HUGEPAGE", None)
 
 
@@ -203,6 +204,21 @@ def _attend_fake(
     return query.new_empty(query.shape, dtype=torch.float32)
 
 
+def _attend_all(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    pictures, tokens, heads, head_dim = query.shape
+    query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
+    out = torch.empty_like(query)
+    gathered = room(4 * pictures * heads * -(-tokens // _MET) * _MET * head_dim)
+    addresses = (tensor.data_ptr() for tensor in (query, key, value, out, gathered))
+    call = structs.AttendAll(pictures, tokens, heads, head_dim, scale, *addresses)
+    _kernels().gw_attend_all(ctypes.byref(call), torch.get_num_threads())
+    return out
+
+
+def _attend_all_fake(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    return query.new_empty(query.shape)
+
+
 def _recurrent_in(
     x: Tensor, layer: int, width: int, state: Tensor, tail: Tensor, starts: Tensor, fresh: Tensor, room: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -252,6 +268,7 @@ _OPERATORS = (
         _attend,
         _attend_fake,
     ),
+    ("attend_all(Tensor query, Tensor key, Tensor value, float scale) -> Tensor", _attend_all, _attend_all_fake),
     (
         "recurrent_in(Tensor x, int layer, int width, Tensor state, Tensor tail, Tensor starts, Tensor fresh, "
         "Tensor(a!) room) -> (Tensor, Tensor, Tensor)",
@@ -269,4 +286,5 @@ lookup = torch.ops.gemwright.lookup.default
 attention_in = torch.ops.gemwright.attention_in.default
 block_out = torch.ops.gemwright.block_out.default
 attend = torch.ops.gemwright.attend.default
+attend_all = torch.ops.gemwright.attend_all.default
 recurrent_in = torch.ops.gemwright.recurrent_in.default

@@ -142,6 +142,23 @@ class Attend(ctypes.Structure):
     )
 
 
+class AttendAll(ctypes.Structure):
+    """One call of attention of every token to all of its picture."""
+
+    _fields_ = (
+        ("pictures", c_int64),
+        ("tokens", c_int64),
+        ("heads", c_int64),
+        ("head_dim", c_int64),
+        ("scale", c_float),
+        ("query", c_void_p),
+        ("key", c_void_p),
+        ("value", c_void_p),
+        ("out", c_void_p),
+        ("room", c_void_p),
+    )
+
+
 class AttendGrad(ctypes.Structure):
     """Attention's gradients over whole documents."""
 
@@ -223,6 +240,7 @@ _FUNCTIONS = {
     "gw_linear": "pnppffnppn",
     "gw_attention_in": "pnpppppppn",
     "gw_attend": "pn",
+    "gw_attend_all": "pn",
     "gw_block_out": "pnpppn",
     "gw_recurrent_in": "pnppppn",
     "gw_lookup": "pnpfp",

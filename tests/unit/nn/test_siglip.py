@@ -13,7 +13,7 @@ from gemwright.arch.gemma3 import SIGLIP
 from gemwright.arch.presets import preset
 from gemwright.arch.spec import Tower as Encoder
 from gemwright.arch.spec import Vision
-from gemwright.nn import gemma
+from gemwright.nn import gemma, siglip
 from gemwright.nn.gemma import Projector, Tower, pool, splice
 from gemwright.nn.siglip import LayerNorm, Patches, Siglip
 from gemwright.planner.count import vision_parameters
@@ -104,6 +104,18 @@ def test_many_pictures_go_a_few_at_a_time(tower: Tower, monkeypatch: pytest.Monk
     monkeypatch.setattr(gemma, "PATCHES", 80)  # two pictures of 36
     tower.encoder.register_forward_pre_hook(lambda module, arguments: seen.append(len(arguments[0])))
     assert close(tower.encode(pixels), whole) and seen == [2, 2, 1]
+
+
+def test_mlps_take_some_rows_at_a_time_where_no_gradient_is_wanted(
+    tower: Tower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels, seen = pictures(2), []
+    whole = tower.encode(pixels)
+    monkeypatch.setattr(siglip, "ROWS", 30)  # of 72
+    mlp = tower.encoder.get_submodule("layers.0.mlp")
+    mlp.register_forward_pre_hook(lambda module, arguments: seen.append(len(arguments[0])))
+    with torch.no_grad():
+        assert close(tower.encode(pixels), whole) and seen == [30, 30, 12]
 
 
 def test_one_picture_goes_however_large_it_is(tower: Tower, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@
 #include "matrix.h"
 #include "recurrent.h"
 #include "team.h"
+#include "attend_all.h"
 #include "attend_grad.h"
 #include "draw.h"
 #include "recurrent_grad.h"
