@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import is_fake
 
 from gemwright.ops.native import calls, library, structs
 from gemwright.ops.span import Plan, Span
@@ -202,7 +203,7 @@ class _Attend(torch.autograd.Function):
         query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
         out = torch.empty_like(query)
         lse = torch.empty(query.shape[:2], device=query.device)
-        starts, sequences, runs, ahead = _documents(span.plan)
+        starts, sequences, runs, ahead = _documents(span.plan, is_fake(query))
         call = _fill(
             structs.Attend(),
             **_heads(query, key, window, scale, cap),
@@ -250,9 +251,10 @@ class _Attend(torch.autograd.Function):
 
 
 @lru_cache(maxsize=8)  # the layers of a step, and its backward pass where blocks are run again, ask for the same
-def _documents(plan: Plan) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+def _documents(plan: Plan, fake: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Whole documents as the kernels read them: first rows `[D + 1]`, sequences, runs (see source/attend.h), and what
-    pictures see."""
+    pictures see. `fake`: while memory is counted, tensors made here hold no numbers, and a real step must not get
+    them."""
     starts = torch.tensor(plan.starts, dtype=torch.int64)
     first, count, number = starts[:-1], starts.diff(), torch.arange(len(plan.lengths))
     sequences = torch.stack([first, count, torch.zeros_like(first), number, number + 1], dim=1).contiguous()
