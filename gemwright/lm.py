@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from gemwright.engine.pictures import Source, placed
 from gemwright.engine.request import Completion, Request, Sampling, defaults_of
 from gemwright.errors import UserError
 from gemwright.image.pan_scan import PAN_SCAN, PanScan
-from gemwright.loading import companions, load_model, load_tower
+from gemwright.loading import companions, hold_adapter, load_model, load_tower
+from gemwright.nn.adapters import Adapters
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.head import Head
 from gemwright.ops.span import span
@@ -73,9 +74,10 @@ class LM:
         int8_cache: bool = False,
         eyes: Eyes | None = None,
         reuse: int | None = 0,
+        adapters: Adapters | None = None,
     ) -> None:
-        """`context`, `defaults`, `int8_cache`, `eyes`, `reuse`: see `Engine`. `template`: see `Chat`. `folder`: where
-        the model came from. `notes`: what loading had to say."""
+        """`context`, `defaults`, `int8_cache`, `eyes`, `reuse`, `adapters`: see `Engine`. `template`: see `Chat`.
+        `folder`: where the model came from. `notes`: what loading had to say."""
         self.model = model
         self.tokenizer = tokenizer
         self.folder = folder
@@ -86,6 +88,7 @@ class LM:
         self._int8_cache = int8_cache
         self._eyes = eyes
         self._reuse = reuse
+        self.adapters = Adapters(model.spec, model.device) if adapters is None else adapters
         self._engine: Engine | None = None
 
     @property
@@ -120,8 +123,14 @@ class LM:
                 int8_cache=self._int8_cache,
                 eyes=self._eyes,
                 reuse=reuse,
+                adapters=self.adapters,
             )
         return self._engine
+
+    def add_adapter(self, name: str, folder: str | Path) -> None:
+        """Holds one more adapter, of a folder that PEFT wrote, for requests to name; `adapters.remove` gives it up.
+        Raises `UserError` where it does not fit the model, and for a name that is empty or taken."""
+        self.notes = (*self.notes, *hold_adapter(self.adapters, name, folder, self.spec))
 
     # ------------------------------------------------------------------------------------------------------ drawing
 
@@ -132,17 +141,19 @@ class LM:
         *,
         images: Sequence[Source] = (),
         pan_scan: bool | None = None,
+        adapter: str | None = None,
     ) -> Completion:
         """Goes on from a prompt: text (`<bos>` is put before it) or ids (taken as they are).
 
         `images`: pictures for a text, each a path, the bytes of a file, a Pillow image or a uint8 array `[H, W, 3]`.
         They stand before the text, or where it says `<start_of_image>`, once for each. `pan_scan`: wide and tall ones
-        are shown whole and in crops (None: if the model's makers want it).
+        are shown whole and in crops (None: if the model's makers want it). `adapter`: the name of one that is held.
 
         Raises `UserError` for an empty prompt, one longer than the context, an id that the model does not have, a
-        picture that cannot be read, and for any picture where the model sees none.
+        picture that cannot be read, for any picture where the model sees none, and for an unknown adapter.
         """
-        return self.engine.generate(self.request(prompt, sampling, images=images, pan_scan=pan_scan))
+        request = self.request(prompt, sampling, images=images, pan_scan=pan_scan, adapter=adapter)
+        return self.engine.generate(request)
 
     def stream(
         self,
@@ -151,20 +162,22 @@ class LM:
         *,
         images: Sequence[Source] = (),
         pan_scan: bool | None = None,
+        adapter: str | None = None,
     ) -> Iterator[str]:
         """The same in parts, as they come. Joined, they are the completion's text."""
-        for event in self.engine.stream(self.request(prompt, sampling, images=images, pan_scan=pan_scan)):
+        request = self.request(prompt, sampling, images=images, pan_scan=pan_scan, adapter=adapter)
+        for event in self.engine.stream(request):
             if event.text:
                 yield event.text
 
-    def chat(self, system: str | None = None, sampling: Sampling | None = None) -> Chat:
-        """A new conversation. Raises `UserError` for a model without a tokenizer."""
-        return Chat(self.engine, system=system, sampling=sampling, template=self._template)
+    def chat(self, system: str | None = None, sampling: Sampling | None = None, *, adapter: str | None = None) -> Chat:
+        """A new conversation. Raises `UserError` for a model without a tokenizer and for an unknown adapter."""
+        return Chat(self.engine, system=system, sampling=sampling, template=self._template, adapter=adapter)
 
-    def restore(self, path: str | Path, sampling: Sampling | None = None) -> Chat:
+    def restore(self, path: str | Path, sampling: Sampling | None = None, *, adapter: str | None = None) -> Chat:
         """The conversation that `Chat.save` wrote, as it was left: what the cache remembered is not read again. Raises
         and warns as `Chat.open`."""
-        chat = self.chat(sampling=sampling)
+        chat = self.chat(sampling=sampling, adapter=adapter)
         chat.open(path)
         return chat
 
@@ -175,11 +188,12 @@ class LM:
         *,
         images: Sequence[Source] = (),
         pan_scan: bool | None = None,
+        adapter: str | None = None,
     ) -> Request:
         """What `generate` asks of the engine. Raises as it does for pictures and for text without a tokenizer."""
         sampling = sampling or Sampling()
         if not images:
-            return Request(ids=self.engine.encode(prompt), sampling=sampling)
+            return Request(ids=self.engine.encode(prompt), sampling=sampling, adapter=adapter)
         eyes = self.engine.eyes
         shown = [eyes.show(image, pan_scan=pan_scan) for image in images]
         if not isinstance(prompt, str):
@@ -187,15 +201,17 @@ class LM:
         if self.tokenizer is None:
             raise UserError("this model has no tokenizer", hint="give token ids, and Request(ids=…, images=…)")
         found = render_text(prompt, shown, self.tokenizer, eyes.soft)
-        return Request(ids=tuple(found.ids), sampling=sampling, images=placed(found.images, eyes.soft))
+        shown_at = placed(found.images, eyes.soft)
+        return Request(ids=tuple(found.ids), sampling=sampling, images=shown_at, adapter=adapter)
 
     # ------------------------------------------------------------------------------------------------------ scoring
 
-    def logits(self, ids: Sequence[int]) -> Tensor:
-        """float32 `[N, V]`, row i the logits of the token after `ids[i]`. Ids are taken as they are.
+    def logits(self, ids: Sequence[int], *, adapter: str | None = None) -> Tensor:
+        """float32 `[N, V]`, row i the logits of the token after `ids[i]`. Ids are taken as they are. `adapter`: the
+        name of one that is held.
 
         Runs in chunks, so that only the result is large. Raises `UserError` for no ids, more than the model was made
-        for, or ids out of range.
+        for, ids out of range, or an unknown adapter.
         """
         ids = self._checked(ids)
         if self.spec.context is not None and len(ids) > self.spec.context:
@@ -209,7 +225,7 @@ class LM:
             logits[begin : begin + len(hidden)] = head.logits(hidden)
             return hidden[:0]
 
-        self._read(ids, work)
+        self._read(ids, work, adapter)
         return logits
 
     def score(self, text: str | Sequence[int], window: int | None = None, stride: int | None = None) -> Score:
@@ -258,9 +274,11 @@ class LM:
         check_ids(ids, self.spec.vocab)
         return ids
 
-    def _read(self, ids: list[int], work: Callable[[int, Tensor, Head], Tensor]) -> list[Tensor]:
+    def _read(
+        self, ids: list[int], work: Callable[[int, Tensor, Head], Tensor], adapter: str | None = None
+    ) -> list[Tensor]:
         """Runs one sequence in chunks; `work(begin, hidden [n, D], head)` makes of each chunk what is kept."""
-        model = self.model
+        model, held = self.model, self.adapters.find(adapter)
         parts: list[Tensor] = []
         memory = handle = None
         if len(ids) > _CHUNK or self._int8_cache:  # what is remembered in bytes is read so from the first token on
@@ -276,7 +294,8 @@ class LM:
                 def use(hidden: Tensor, head: Head, begin: int = begin) -> Tensor:
                     return work(begin, hidden, head)
 
-                parts.append(self.model(tokens, where, memory=step, use=use))
+                rows = self.adapters.chosen([held], [len(tokens)])
+                parts.append(self.model(tokens, where, memory=step, use=use, adapters=rows))
                 if step is not None:
                     step.commit()
         return parts
@@ -291,12 +310,14 @@ def load(
     int8_cache: bool = False,
     adapter: str | Path | None = None,
     reuse: int | None = 0,
+    adapters: Mapping[str, str | Path] | None = None,
 ) -> LM:
     """Loads a model: a folder, a .gguf file, a name in the Hugging Face cache, or (None, "pocket") the embedded model.
 
     `context`: tokens that a conversation may have (default: what the model was made for); it sizes the cache. `quant`:
     a scheme that rounds the weights on the way in (`quant.scheme.SCHEMES`); default: as the files have them. `adapter`:
-    a folder that PEFT wrote, added to the weights before they are rounded. `reuse`: beginnings of prompts that are kept
+    a folder that PEFT wrote, added to the weights before they are rounded; `adapters`: such folders by names, which
+    stay beside the weights, for each request to choose one. `reuse`: beginnings of prompts that are kept
     in the cache, so that a later prompt that begins alike reads only what is new (None: 8, if memory allows). A folder
     without tokenizer files gives a model that takes ids. Its `notes` tell what loading rounded and what it left in the
     files. Raises `UserError` for whatever is wrong with the files, and for an unknown scheme.
@@ -314,7 +335,7 @@ def load(
     tokenizer, generation = beside.tokenizer, beside.generation
     given = generation.get("eos_token_id", ())
     ends = stop_ids(tokenizer, given) if tokenizer is not None else given
-    return LM(
+    lm = LM(
         loaded.model,
         tokenizer,
         context=context,
@@ -326,6 +347,9 @@ def load(
         eyes=_eyes(folder, loaded.spec, dtype, loaded.device),
         reuse=reuse,
     )
+    for called, where in (adapters or {}).items():
+        lm.add_adapter(called, where)
+    return lm
 
 
 def _eyes(folder: Path, spec: Model, dtype: str | torch.dtype, device: torch.device) -> Eyes | None:

@@ -11,6 +11,7 @@ import torch
 from gemwright import lora
 from gemwright.arch.spec import Model, Vision
 from gemwright.errors import UserError
+from gemwright.nn.adapters import Adapters
 from gemwright.nn.decoder import NO_FLOAT16, Decoder
 from gemwright.nn.gemma import Tower
 from gemwright.ops.matmul import FORMS, Form, Matrix
@@ -301,6 +302,15 @@ def load_lora(model: Decoder, folder: str | Path, generator: torch.Generator) ->
     Raises `UserError` where folder and model do not match one to one.
     """
     return lora.adopt(model, peft.read(folder, model.spec).adapter, generator)
+
+
+def hold_adapter(adapters: Adapters, name: str, folder: str | Path, spec: Model) -> list[str]:
+    """Read the adapter of a folder that PEFT or `save_lora` wrote, to be held beside the weights of a model under a
+    name. Returns remarks for people. Raises `UserError` where folder and model do not match one to one, and for a name
+    that is empty or taken."""
+    found = peft.read(folder, spec)
+    adapters.add(name, found.adapter)
+    return [f"{name}: {len(found.adapter.modules)} matrices have the adapter of {folder} beside them", *found.notes]
 
 
 def save_lora(model: Decoder, folder: str | Path, base: str | None = None) -> Path:

@@ -27,10 +27,13 @@ class Damaged(UserError):
     """A file of the right kind and of this model, whose contents are not as they were written."""
 
 
-def save(cache: Cache, handle: Handle | None, path: str | Path, ids: Sequence[int], note: str = "") -> None:
+def save(
+    cache: Cache, handle: Handle | None, path: str | Path, ids: Sequence[int], note: str = "", adapter: str = ""
+) -> None:
     """Write a sequence and the ids that it remembers, all at once: an interrupted write leaves no file.
 
     `note`: any words that go with it; they can be read even if what follows is damaged. `handle` None: the note alone.
+    `adapter`: the fingerprint of the adapter that the ids were read with; the sequence is tied to it.
     Raises `UserError` where the file cannot be written; `ValueError` if `ids` are not as many as the sequence
     remembers, if a step of it was never committed, or if it was freed.
     """
@@ -46,7 +49,7 @@ def save(cache: Cache, handle: Handle | None, path: str | Path, ids: Sequence[in
         for index, (store, place) in enumerate(zip(cache.stores, handle.places, strict=True)):
             for name, tensor in store.dump(place, length).items():
                 tensors[f"{index}.{name}"] = tensor.cpu().contiguous()
-    facts = {"format": _FORMAT, "identity": cache.identity, "length": length, "high": high}
+    facts = {"format": _FORMAT, "identity": _identity(cache, adapter), "length": length, "high": high}
     facts |= {"empty": handle is None, "sum": _sum(tensors), "note": zlib.crc32(note.encode())}
     path = Path(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -66,15 +69,21 @@ def read_note(path: str | Path) -> str:
     return _head(Path(path))[1]
 
 
-def load(cache: Cache, path: str | Path) -> tuple[Handle | None, list[int]]:
+def load(cache: Cache, path: str | Path, adapter: str = "") -> tuple[Handle | None, list[int]]:
     """Read a sequence into a cache: its handle (None: only a note was saved) and its ids.
 
-    Raises `UserError` for a file of another model, dtype or slack, and its kind `Damaged` for one that is not whole;
-    `CacheFull` where no memory is left.
+    Raises `UserError` for a file of another model, adapter, dtype or slack, and its kind `Damaged` for one that is not
+    whole; `CacheFull` where no memory is left.
     """
     path = Path(path)
     facts, _ = _head(path)
-    if facts.get("identity") != cache.identity:
+    model, _, under = str(facts.get("identity")).partition(" ")
+    if model == cache.identity and under != adapter:
+        raise UserError(
+            f"{path} was saved {'with another adapter' if under else 'without an adapter'}",
+            hint="go on with the adapter that it was saved with" if under else "go on without one",
+        )
+    if model != cache.identity:
         raise UserError(
             f"{path} was saved from another model, dtype, slack or length of window",
             hint="load the checkpoint that it was saved from, in the same dtype and context",
@@ -111,6 +120,10 @@ def load(cache: Cache, path: str | Path) -> tuple[Handle | None, list[int]]:
         cache.free(handle)
         raise
     return handle, tensors["ids"].tolist()
+
+
+def _identity(cache: Cache, adapter: str) -> str:
+    return f"{cache.identity} {adapter}" if adapter else cache.identity
 
 
 def _head(path: Path) -> tuple[dict[str, Any], str]:

@@ -74,14 +74,16 @@ def load(
     quant: str | None = None,
     adapter: Path | None = None,
     int8_cache: bool = False,
+    adapters: dict[str, Path] | None = None,
 ) -> LM:
-    """The model with its tokenizer; what loading has to say goes to stderr."""
+    """The model with its tokenizer, `adapter` in its weights and `adapters` beside them; what loading has to say goes
+    to stderr."""
     from gemwright.lm import load as load_lm
 
     use_threads(threads)
     with show.waiting(f"loading {model}"):
         settings = {"device": device, "dtype": dtype, "context": context}
-        lm = load_lm(model, **settings, quant=quant, adapter=adapter, int8_cache=int8_cache)
+        lm = load_lm(model, **settings, quant=quant, adapter=adapter, int8_cache=int8_cache, adapters=adapters)
     for note in lm.notes:
         show.note(note)
     return lm

@@ -15,6 +15,20 @@ from gemwright.errors import UserError
 
 KEY = "GEMWRIGHT_API_KEY"
 
+Origins = Annotated[
+    list[str] | None,
+    typer.Option(help="A web origin that browsers may ask from; may be given again.", show_default=False),
+]
+Adapters = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]FOLDER",
+        help="A LoRA adapter, as PEFT writes it. NAME=FOLDER, which may be given again, is a model of its own that "
+        "clients ask for by NAME, beside the others; a folder alone is added to the weights for all of them.",
+        show_default=False,
+    ),
+]
+
 
 def run(
     model: options.Model = "pocket",
@@ -37,16 +51,13 @@ def run(
     body_limit: Annotated[str, typer.Option(help="Of one request's body, such as 8M.")] = "32M",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one request may take.")] = 600.0,
     drain: Annotated[float, typer.Option(min=0, help="Seconds that requests get to end on SIGTERM.")] = 30.0,
-    origin: Annotated[
-        list[str] | None,
-        typer.Option(help="A web origin that browsers may ask from; may be given again.", show_default=False),
-    ] = None,
+    origin: Origins = None,
     context: options.Context = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     quant: options.Quant = None,
     int8_cache: options.Int8Cache = False,
-    adapter: options.Adapter = None,
+    adapter: Adapters = None,
     threads: options.Threads = None,
 ) -> None:
     """Serve a model over HTTP.
@@ -71,8 +82,9 @@ def run(
         drain_seconds=drain,
         origins=tuple(origin or ()),
     )
+    inside, named = read_adapters(adapter or [])
     with _listening(host, port) as listener:
-        lm = options.load(model, device, dtype, threads, context, quant, adapter, int8_cache)
+        lm = options.load(model, device, dtype, threads, context, quant, inside, int8_cache, named)
         serving = server(app(lm, settings), settings, host=host, port=port)
         where = listener.getsockname()
         address = f"[{where[0]}]" if ":" in where[0] else where[0]
@@ -92,6 +104,24 @@ def keys(file: Path | None) -> tuple[str, ...]:
         raise UserError(f"{file} has no key", hint="write one on a line")
     given = os.environ.get(KEY, "").strip()
     return tuple(dict.fromkeys([*found, *([given] if given else [])]))
+
+
+def read_adapters(given: list[str]) -> tuple[Path | None, dict[str, Path]]:
+    """The adapter for the weights, and those with names. A path's own `=` stands behind a slash, such as `./a=b`."""
+    inside, named = None, {}
+    for one in given:
+        name, equals, folder = one.partition("=")
+        if not equals or "/" in name or os.sep in name:
+            if inside is not None:
+                raise UserError(f"the weights can take one adapter: {inside} or {one}", hint="name them: NAME=FOLDER")
+            inside = Path(one)
+        elif not name or not folder:
+            raise UserError(f"{one!r} names no adapter", hint="give NAME=FOLDER, or a folder alone")
+        elif name in named:
+            raise UserError(f"two adapters are called {name!r}", hint="choose another name")
+        else:
+            named[name] = Path(folder)
+    return inside, named
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -37,12 +37,14 @@ class Chat:
         system: str | None = None,
         sampling: Sampling | None = None,
         template: ChatTemplate | None = None,
+        adapter: str | None = None,
     ) -> None:
         """Nothing is run yet.
 
         `system`: what the model is told before the first message. `sampling`: of every reply (default: the
         checkpoint's). `template`: a checkpoint's own layout, where it is not the family's; the conversation is then
-        rendered anew each turn, and what differs from the cache is read again.
+        rendered anew each turn, and what differs from the cache is read again. `adapter`: the name of one that the
+        engine holds. Raises `UserError` for a model without a tokenizer and for an unknown adapter.
         """
         if engine.tokenizer is None:
             raise UserError("this model has no tokenizer", hint="a chat needs one; put it into the model's folder")
@@ -51,7 +53,8 @@ class Chat:
         self.last: Completion | None = None
         self._tokenizer: Tokenizer = engine.tokenizer
         self._template = template
-        self._session = Session()
+        self._adapter = adapter
+        self._session = self._begun()
         self._system = system
         self._said: list[Message] = []
         self._ids: list[int] = []
@@ -181,10 +184,10 @@ class Chat:
         tree = parsed(snapshot.read_note(path).encode(), Path(path))
         transcript = transcript_of(tree, Path(path), tokenizer=self._tokenizer, eyes=lambda: self.engine.eyes)
         try:
-            session = self.engine.reopen(path, transcript.images)
+            session = self.engine.reopen(path, transcript.images, self._adapter)
         except snapshot.Damaged as error:
             warnings.warn(f"{error.message}; its words are whole and will be read again", stacklevel=2)
-            session = Session()
+            session = self._begun()
         try:
             self.restore(transcript)
         except BaseException:
@@ -202,6 +205,12 @@ class Chat:
         twin._session = self.engine.twin(self._session)
         return twin
 
+    def _begun(self) -> Session:
+        """A session of this conversation that remembers nothing yet."""
+        session = Session()
+        session.adapter = self.engine.adapters.fingerprint(self._adapter)
+        return session
+
     def _message(self, text: str, images: Sequence[Source], pan_scan: bool | None) -> Message:
         if not images:  # nothing asks for a tower
             return Message("user", text)
@@ -216,7 +225,8 @@ class Chat:
                 f"with this message the conversation has {len(ids)} tokens, the context holds {context}",
                 hint="start a new conversation (/clear), or load with a larger context",
             )
-        key = self.engine.submit(Request(ids=tuple(ids), sampling=self.sampling, images=images), self._session)
+        request = Request(ids=tuple(ids), sampling=self.sampling, images=images, adapter=self._adapter)
+        key = self.engine.submit(request, self._session)
         completion = None
         try:
             for event in self.engine.events(key):

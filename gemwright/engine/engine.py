@@ -26,6 +26,7 @@ from gemwright.engine.request import Completion, Event, PromptImage, Request, Sa
 from gemwright.engine.room import capacity, choose_context, default_reuse
 from gemwright.engine.schedule import Part, Schedule
 from gemwright.errors import UserError
+from gemwright.nn.adapters import Adapters
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.head import Head
 from gemwright.ops.span import Image
@@ -55,6 +56,7 @@ class Engine:
         int8_cache: bool = False,
         eyes: Eyes | None = None,
         reuse: int | None = 0,
+        adapters: Adapters | None = None,
     ) -> None:
         """Allocates the cache, in the model's dtype and on its device.
 
@@ -71,12 +73,14 @@ class Engine:
             eyes: what pictures are seen with; engines may share it. None: a model for text only.
             reuse: beginnings of prompts that are kept for later requests, which then read only what is new; each has
                 windows and states of its own, and blocks that nobody else needs (None: 8, if memory allows).
+            adapters: those that requests may name; engines may share them. More can be added and removed later.
 
         Raises `UserError` for a context that the model was not made for, or that the memory does not hold.
         """
         self.model = model
         self.tokenizer = tokenizer
         self.device = model.device
+        self.adapters = Adapters(model.spec, model.device) if adapters is None else adapters
         if reuse is None:
             reuse = default_reuse(model.spec, dtype=model.dtype, device=self.device)
         place = {"dtype": model.dtype, "device": self.device, "int8": int8_cache}
@@ -112,8 +116,8 @@ class Engine:
         """Queues a request and returns its number.
 
         With a `session` the prompt is the whole conversation so far; what the session remembers of it is not read
-        again. Raises `UserError` for a prompt that cannot be run or a grammar that cannot be followed, `ValueError` for
-        a session that is at work.
+        again. Raises `UserError` for a prompt that cannot be run, a grammar that cannot be followed or an adapter that
+        is not held, `ValueError` for a session that is at work.
         """
         door.check(request, vocab=self.model.spec.vocab, context=self.context, tokenizer=self.tokenizer)
         if request.images:
@@ -122,6 +126,7 @@ class Engine:
             raise ValueError("this session has a request under way; finish or cancel it first")
         sampling = request.sampling.resolve(self.defaults)
         constraint = self._constraint(sampling)
+        adapter = self.adapters.find(request.adapter)
         key, self._next = self._next, self._next + 1
         self._live[key] = Progress(
             key,
@@ -132,7 +137,10 @@ class Engine:
             session=session,
             images=request.images,
             constraint=constraint,
+            adapter=adapter,
         )
+        if adapter is not None:
+            adapter.users += 1
         if session is not None:
             session.busy = True
         self._schedule.add(key)
@@ -200,7 +208,7 @@ class Engine:
             return twin
         self._idle[session] = self._idle.pop(session)  # the last to give way, so that it need not
         if self._places.adopt(twin, running, lambda: self.cache.fork(handle)):
-            twin.ids, twin.images = list(session.ids), session.images
+            twin.ids, twin.images, twin.adapter = list(session.ids), session.images, session.adapter
         return twin
 
     def save(self, session: Session, path: str | Path, note: str) -> None:
@@ -208,15 +216,18 @@ class Engine:
         written, `ValueError` for a session at work."""
         if session.busy:
             raise ValueError("this session has a request under way; finish or cancel it first")
-        snapshot.save(self.cache, session.handle, path, session.ids if session.handle is not None else (), note)
+        ids = session.ids if session.handle is not None else ()
+        snapshot.save(self.cache, session.handle, path, ids, note, session.adapter)
 
-    def reopen(self, path: str | Path, images: Sequence[PromptImage] = ()) -> Session:
-        """The session of a file, `images` the pictures of its conversation. It remembers nothing where only a note was
-        saved, or where no place is free. Raises `UserError` as `snapshot.load`."""
+    def reopen(self, path: str | Path, images: Sequence[PromptImage] = (), adapter: str | None = None) -> Session:
+        """The session of a file, `images` the pictures of its conversation, `adapter` the name of what it goes on with.
+        It remembers nothing where only a note was saved, or where no place is free. Raises `UserError` as
+        `snapshot.load`."""
         session = Session()
+        session.adapter = self.adapters.fingerprint(adapter)
 
         def read() -> Handle | None:
-            handle, session.ids = snapshot.load(self.cache, path)
+            handle, session.ids = snapshot.load(self.cache, path, session.adapter)
             return handle
 
         if self._places.adopt(session, len(self._schedule.running), read):
@@ -322,7 +333,8 @@ class Engine:
 
         with torch.inference_mode():
             tokens = torch.tensor(ids, dtype=torch.int64, device=self.device)
-            logits = self.model(tokens, step.span, memory=step, use=last_rows, soft=soft)
+            adapters = self.adapters.chosen([progress.adapter for progress, _ in members], counts)
+            logits = self.model(tokens, step.span, memory=step, use=last_rows, soft=soft, adapters=adapters)
             drawn = [self._draw(progress, logits[row]) for row, progress in enumerate(ready)]
         step.commit()
         seconds = time.perf_counter() - began
@@ -377,6 +389,8 @@ class Engine:
         """Forgets a request; its place goes back to its session, or is kept for others, or is freed."""
         self._schedule.remove(progress.key)
         del self._live[progress.key]
+        if progress.adapter is not None:
+            progress.adapter.users -= 1
         self._places.retire(progress)
 
 

@@ -34,19 +34,21 @@ class Places:
         if session is not None and session.handle is not None:
             mine, session.handle = session.handle, None
             self.idle.pop(session, None)
-            keep = session.shared(progress.ids, progress.images)
+            keep = session.shared(progress.ids, progress.images, progress.fingerprint)
             if not self._cache.can_roll_back(mine, mine.length - keep):
                 keep = 0
         found: Any = None
         reach = 0
         if self._reuse:
-            found, reach = self.prefixes.find(path(progress.ids, progress.images), progress.images)
+            found, reach = self.prefixes.find(
+                path(progress.ids, progress.images, progress.fingerprint), progress.images
+            )
         if reach > keep:
             progress.handle, keep = self._cache.restore(found), reach
         elif keep:
             progress.handle, mine = mine, None
         if session is not None and mine is not None:
-            self._put_by(mine, session.ids, session.images, turn=True)
+            self._put_by(mine, session.ids, session.images, session.adapter, turn=True)
         if progress.handle is not None:
             self._cache.rollback(progress.handle, progress.handle.length - keep)
             progress.cached = keep
@@ -75,7 +77,8 @@ class Places:
         if not self._reuse or not (end or within):
             return
         progress.marked = length
-        here = path(progress.ids[:length], [image for image in progress.images if image.end <= length])
+        images = [image for image in progress.images if image.end <= length]
+        here = path(progress.ids[:length], images, progress.fingerprint)
         if self.prefixes.known(here):
             return
         twin = self._cache.snapshot(progress.handle)
@@ -107,9 +110,10 @@ class Places:
         images = tuple(image for image in progress.images if image.end <= handle.length)
         if session is not None and self._cache.intact(handle):
             session.handle, session.ids, session.images = handle, ids, images
+            session.adapter = progress.fingerprint
             self.idle[session] = None
         else:
-            self._put_by(handle, ids, images, turn=len(ids) >= progress.prompt)
+            self._put_by(handle, ids, images, progress.fingerprint, turn=len(ids) >= progress.prompt)
 
     def adopt(self, session: Session, running: int, make: Callable[[], Handle | None]) -> bool:
         """Gives an idle session the handle that `make` opens, beside `running` requests; false if there is none, or no
@@ -144,13 +148,15 @@ class Places:
             return
         self.idle.pop(session)
         handle, session.handle = session.handle, None
-        self._put_by(handle, session.ids, session.images, turn=True)
+        self._put_by(handle, session.ids, session.images, session.adapter, turn=True)
         session.ids, session.images = [], ()
 
-    def _put_by(self, handle: Any, ids: Sequence[int], images: Sequence[PromptImage], *, turn: bool) -> None:
+    def _put_by(
+        self, handle: Any, ids: Sequence[int], images: Sequence[PromptImage], adapter: str, *, turn: bool
+    ) -> None:
         """A handle that nobody goes on with: a snapshot, or freed."""
         if not self._reuse or not self._cache.intact(handle) or handle.length == 0:
             self._cache.free(handle)
             return
         handle.frozen = True
-        self.prefixes.add(handle, path(ids[: handle.length], images), turn=turn)
+        self.prefixes.add(handle, path(ids[: handle.length], images, adapter), turn=turn)

@@ -7,6 +7,7 @@ chunk within a long prompt. The number of snapshots is bounded; the least valuab
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +19,17 @@ from gemwright.engine.request import PromptImage
 _TURN = 8.0  # how much likelier the next prompt parts from a known one at the end of a turn than within it
 
 
-def path(ids: Sequence[int], images: Sequence[PromptImage]) -> numpy.ndarray:
+def path(ids: Sequence[int], images: Sequence[PromptImage], adapter: str = "") -> numpy.ndarray:
     """int64 `[N]`, what tells two sequences apart: each token's id and, for a picture's tokens, whose ids are all
-    alike, negative numbers from the picture's hash."""
+    alike, negative numbers from the picture's hash. Under an `adapter` (its fingerprint) the first one is a negative
+    number too, from both: with another adapter nothing is shared."""
     found = numpy.array(ids, dtype=numpy.int64)
     for image in images:
         digest = numpy.frombuffer(bytes.fromhex(image.picture.sha256), dtype=">i8").astype(numpy.int64)
         found[image.first : image.end] = numpy.resize(digest | numpy.iinfo(numpy.int64).min, image.count)
+    if adapter:
+        both = hashlib.sha256(f"{adapter} {found[0]}".encode()).digest()
+        found[0] = numpy.frombuffer(both[:8], dtype=">i8")[0] | numpy.iinfo(numpy.int64).min
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from gemwright.engine.constrain import Constraint
 from gemwright.engine.request import Completion, Event, FinishReason, PromptImage, Sampling, TokenLogprob, Usage
 from gemwright.engine.stop import StopStrings
+from gemwright.nn.adapters import Held
 from gemwright.text.stream import TextStream
 from gemwright.text.tokenizer import Tokenizer
 
@@ -19,22 +20,26 @@ _ENDLESS = 8192  # tokens of an answer where neither the request nor a context e
 class Session:
     """What one conversation leaves in the cache between its requests.
 
-    `ids` are the tokens that the handle remembers, in order, `images` the pictures among them. The engine may take the
-    handle away while the session is idle and places run short; the next request then reads its whole prompt again, with
-    the same result.
+    `ids` are the tokens that the handle remembers, in order, `images` the pictures among them, and `adapter` the
+    fingerprint of the adapter that they were read with ("" for none). The engine may take the handle away while the
+    session is idle and places run short; the next request then reads its whole prompt again, with the same result.
     """
 
     def __init__(self) -> None:
         self.ids: list[int] = []
         self.images: tuple[PromptImage, ...] = ()
+        self.adapter = ""
         self.handle: Any = None  # of the engine's cache
         self.busy = False
 
-    def shared(self, ids: list[int], images: Sequence[PromptImage] = ()) -> int:
+    def shared(self, ids: list[int], images: Sequence[PromptImage] = (), adapter: str = "") -> int:
         """How many of the remembered ids begin `ids`, leaving at least its last one to run.
 
-        The ids of all pictures are alike: what counts there is the picture. None is shared in part.
+        The ids of all pictures are alike: what counts there is the picture. None is shared in part. Nothing is shared
+        with another `adapter`.
         """
+        if adapter != self.adapter:
+            return 0
         most = min(len(self.ids), len(ids) - 1)
         if self.ids[:most] != ids[:most]:
             most = next(at for at in range(most) if self.ids[at] != ids[at])
@@ -59,9 +64,10 @@ class Progress:
         session: Session | None,
         images: Sequence[PromptImage] = (),
         constraint: Constraint | None = None,
+        adapter: Held | None = None,
     ) -> None:
         """`sampling` resolved; `context`: ids that the sequence may have, prompt and answer (None: no limit);
-        `constraint`: of this answer alone."""
+        `constraint`: of this answer alone; `adapter`: what every token of it runs with."""
         self.key = key
         self.ids = list(ids)
         self.images = tuple(images)
@@ -70,6 +76,7 @@ class Progress:
         self.seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         self.session = session
         self.constraint = constraint
+        self.adapter = adapter
         self.handle: Any = None
         self.cached = 0
         self.marked = 0  # tokens at the last snapshot
@@ -82,6 +89,11 @@ class Progress:
         self._stops = StopStrings(sampling.stop)
         self._text: list[str] = []
         self._logprobs: list[TokenLogprob] = []
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells its adapter from others; "" without one."""
+        return "" if self.adapter is None else self.adapter.fingerprint
 
     @property
     def remembered(self) -> int:

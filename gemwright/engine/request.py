@@ -169,11 +169,13 @@ class PromptImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A prompt as token ids, taken as they are, the pictures among them in order, and how to go on from it."""
+    """A prompt as token ids, taken as they are, the pictures among them in order, and how to go on from it. `adapter`:
+    the name of one that the engine holds; None: the model's own weights alone."""
 
     ids: tuple[int, ...]
     sampling: Sampling = Sampling()
     images: tuple[PromptImage, ...] = ()
+    adapter: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ids", tuple(self.ids))

@@ -11,6 +11,7 @@ from gemwright.nn.attention import AttentionMixer
 from gemwright.nn.mlp import GatedMlp
 from gemwright.nn.norm import RMSNorm
 from gemwright.nn.recurrent import RecurrentMixer
+from gemwright.ops.addends import Addends
 from gemwright.ops.rope import Angles
 from gemwright.ops.span import Span
 
@@ -33,10 +34,16 @@ class Block(nn.Module):
             self.mlp_post_norm = RMSNorm(width, epsilon)
 
     def forward(
-        self, x: Float[Tensor, "N D"], span: Span, angles: dict[Rope, Angles], memory: Step | None, layer: int
+        self,
+        x: Float[Tensor, "N D"],
+        span: Span,
+        angles: dict[Rope, Angles],
+        memory: Step | None,
+        layer: int,
+        addends: Addends | None = None,
     ) -> Float[Tensor, "N D"]:
-        """`[N, D]` → `[N, D]`."""
-        mixed = self.mixer(self.mixer_norm(x), span, angles, memory, layer)
+        """`[N, D]` → `[N, D]`; `addends`: what adapters add to this block's products."""
+        mixed = self.mixer(self.mixer_norm(x), span, angles, memory, layer, addends)
         x = self.mixer_post_norm.add(x, mixed) if self.spec.post_norms else x + mixed
-        fed = self.mlp(self.mlp_norm(x))
+        fed = self.mlp(self.mlp_norm(x), addends)
         return self.mlp_post_norm.add(x, fed) if self.spec.post_norms else x + fed

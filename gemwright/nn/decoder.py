@@ -18,6 +18,7 @@ from gemwright.nn.gemma import splice
 from gemwright.nn.head import Head
 from gemwright.nn.linear import samples
 from gemwright.nn.norm import RMSNorm
+from gemwright.ops.addends import Chosen
 from gemwright.ops.rope import rope_angles
 from gemwright.ops.span import Span
 
@@ -75,7 +76,13 @@ class Decoder(nn.Module):
 
     @overload
     def forward(
-        self, ids: Tensor, span: Span, memory: Step | None = None, use: None = None, soft: Tensor | None = None
+        self,
+        ids: Tensor,
+        span: Span,
+        memory: Step | None = None,
+        use: None = None,
+        soft: Tensor | None = None,
+        adapters: Chosen | None = None,
     ) -> Tensor: ...
 
     @overload
@@ -86,11 +93,18 @@ class Decoder(nn.Module):
         memory: Step | None,
         use: Callable[[Tensor, Head], T],
         soft: Tensor | None = None,
+        adapters: Chosen | None = None,
     ) -> T: ...
 
     @overload
     def forward(
-        self, ids: Tensor, span: Span, *, use: Callable[[Tensor, Head], T], soft: Tensor | None = None
+        self,
+        ids: Tensor,
+        span: Span,
+        *,
+        use: Callable[[Tensor, Head], T],
+        soft: Tensor | None = None,
+        adapters: Chosen | None = None,
     ) -> T: ...
 
     def forward(
@@ -100,25 +114,29 @@ class Decoder(nn.Module):
         memory: Step | None = None,
         use: Callable[[Tensor, Head], T] | None = None,
         soft: Tensor | None = None,
+        adapters: Chosen | None = None,
     ) -> Tensor | T:
         """Run one step: ids int64 `[N]` → hidden states `[N, D]` after the final norm, or `use(hidden, head)`.
 
         What needs the head passes `use`, so that it runs inside the model's forward. With `memory` (inference only)
         the step's tokens continue what its sequences remember; the caller commits it. `soft` `[M, D]`: what a tower
         made of the span's pictures, in order; it stands in place of their ids' embeddings, whatever the ids are.
+        `adapters`: which adapter each row has, of those that stand beside these weights (see `nn.adapters`).
         """
         if self.dtype == torch.float16:
             raise ValueError(NO_FLOAT16)
         if ids.shape != (span.plan.tokens,):
             raise ValueError(f"{tuple(ids.shape)} ids do not fit a step of {span.plan.tokens} tokens")
+        if adapters is not None and adapters.rows.shape != ids.shape:
+            raise ValueError(f"adapters of {tuple(adapters.rows.shape)} rows do not fit a step of {len(ids)} tokens")
         if memory is None:
             if any(span.plan.past):
                 raise ValueError("a span with a past needs the memory that holds it")
-            return self._run(ids, span, memory, use, soft)
+            return self._run(ids, span, memory, use, soft, adapters)
         if memory.span is not span:
             raise ValueError("this span is not the one that the memory was prepared for")
         with torch.no_grad():
-            return self._run(ids, span, memory, use, soft)
+            return self._run(ids, span, memory, use, soft, adapters)
 
     def _run(
         self,
@@ -127,15 +145,18 @@ class Decoder(nn.Module):
         memory: Step | None,
         use: Callable[[Tensor, Head], T] | None,
         soft: Tensor | None,
+        adapters: Chosen | None,
     ) -> Tensor | T:
         angles = {rope: rope_angles(span.tensors.position, rope) for rope in self._ropes}
         x = self.embed(ids) if soft is None else splice(self.embed, ids, soft, span.plan.picture_rows().to(ids.device))
         for index, block in enumerate(self.layers):
+            some = None if adapters is None else adapters.layer(index)
             if self.recompute and torch.is_grad_enabled():
                 # Blocks draw nothing at random, so there is no state of a generator to bring back.
-                x = checkpoint(block, x, span, angles, memory, index, use_reentrant=False, preserve_rng_state=False)
+                told = (span, angles, memory, index, some)
+                x = checkpoint(block, x, *told, use_reentrant=False, preserve_rng_state=False)
                 assert isinstance(x, Tensor)
             else:
-                x = block(x, span, angles, memory, index)
+                x = block(x, span, angles, memory, index, some)
         hidden = self.final_norm(x)
         return hidden if use is None else use(hidden, self.head)

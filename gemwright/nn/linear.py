@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gemwright.ops.addends import Addends, with_addends
 from gemwright.ops.pointwise import gated
 
 SAMPLES = 64  # elements of a parameter that a digest reads
@@ -37,10 +38,13 @@ class Gate(Protocol):
     def gelu(self, x: Tensor, /) -> Tensor: ...
 
 
-def gated_by(gate: Gate, x: Float[Tensor, "N I"], up: Float[Tensor, "N F"]) -> Float[Tensor, "N F"]:
-    """`gelu_tanh(gate(x)) * up`. Where a gradient may be wanted gelu meets `up` in one pass, else in the product of
-    `gate`, which may be a swap that does both at once."""
+def gated_by(
+    gate: Gate, x: Float[Tensor, "N I"], up: Float[Tensor, "N F"], addends: Addends | None, name: str
+) -> Float[Tensor, "N F"]:
+    """`gelu_tanh(gate(x)) * up`, the gate with the addends of the module called `name`. Where a gradient may be wanted
+    gelu meets `up` in one pass, else in the product of `gate`, which may be a swap that does both at once."""
     if torch.is_grad_enabled():
-        made = gate(x)
+        made = with_addends(gate, x, addends, name)
         return gated(made, up.to(made.dtype))
-    return gate.gelu(x) * up
+    opened = gate.gelu(x)
+    return (opened if addends is None else addends.gelu(name, x, gate, opened)) * up

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from gemwright.arch.spec import Mlp
 from gemwright.nn.linear import Linear, gated_by
+from gemwright.ops.addends import Addends, with_addends
 
 
 class GatedMlp(nn.Module):
@@ -18,6 +19,7 @@ class GatedMlp(nn.Module):
         self.up = Linear(width, spec.hidden, bias=spec.bias)
         self.down = Linear(spec.hidden, width, bias=spec.bias)
 
-    def forward(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
-        """`[N, D]` → `[N, D]`."""
-        return self.down(gated_by(self.gate, x, self.up(x)))
+    def forward(self, x: Float[Tensor, "N D"], addends: Addends | None = None) -> Float[Tensor, "N D"]:
+        """`[N, D]` → `[N, D]`; `addends`: those of the block."""
+        up = with_addends(self.up, x, addends, "mlp.up")
+        return with_addends(self.down, gated_by(self.gate, x, up, addends, "mlp.gate"), addends, "mlp.down")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from gemwright.arch.spec import Recurrent, Rope
 from gemwright.cache.allocate import Step
 from gemwright.nn.linear import Linear, gated_by
+from gemwright.ops.addends import Addends, with_addends
 from gemwright.ops.conv import causal_conv, conv_documents, with_past
 from gemwright.ops.rope import Angles
 from gemwright.ops.scan import block_linear, enter, gated_input, gated_scan, scan
@@ -79,14 +80,22 @@ class RecurrentMixer(nn.Module):
         self.rg_lru = RgLru(spec)
 
     def forward(
-        self, x: Float[Tensor, "N D"], span: Span, angles: dict[Rope, Angles], memory: Step | None, layer: int
+        self,
+        x: Float[Tensor, "N D"],
+        span: Span,
+        angles: dict[Rope, Angles],
+        memory: Step | None,
+        layer: int,
+        addends: Addends | None = None,
     ) -> Float[Tensor, "N D"]:
-        """`[N, D]` → `[N, D]`; `layer` is this layer's number, by which the memory knows it. Angles are not used."""
-        inputs = self.linear_x(x)
+        """`[N, D]` → `[N, D]`; `layer` is this layer's number, by which the memory knows it;
+        `addends`: those of its block. Angles are not used."""
+        inputs = with_addends(self.linear_x, x, addends, "mixer.linear_x")
         state, tail, starts = (None, None, None) if memory is None else memory.read(layer)
         u = self.conv(inputs, span, tail)
         past = None if state is None or starts is None else (state, starts)
         states = self.rg_lru(u, span.tensors.position, past)
         if memory is not None:
             memory.write(layer, states, inputs)
-        return self.linear_out(gated_by(self.linear_y, x, states.to(x.dtype)))
+        mixed = gated_by(self.linear_y, x, states.to(x.dtype), addends, "mixer.linear_y")
+        return with_addends(self.linear_out, mixed, addends, "mixer.linear_out")

@@ -18,6 +18,7 @@ from gemwright.nn.attention import AttentionMixer
 from gemwright.nn.block import Block
 from gemwright.nn.norm import RMSNorm
 from gemwright.nn.recurrent import BlockLinear, RecurrentMixer
+from gemwright.ops.addends import Addends
 from gemwright.ops.attend import attend_documents
 from gemwright.ops.native import calls, structs
 from gemwright.ops.native import matrix as native
@@ -57,11 +58,21 @@ def can_run(block: Block) -> bool:
     return mixer.width % mixer.blocks == 0 and (mixer.width // mixer.blocks) % 32 == 0
 
 
+def _beside(addends: Addends | None, rows: int, *names: str) -> tuple[int, int]:
+    """Where a call finds the addends of its matrices, and what scratch they take, in bytes."""
+    address = 0 if addends is None else addends.address(*names)
+    if addends is None or not address:
+        return 0, 0
+    return address, calls.floats_bytes(*[rows * addends.most] * len(names))
+
+
 class _Out:
     """A block from its mixer's last projection on."""
 
-    def __init__(self, block: Block, out: nn.Module, mixed: int) -> None:
-        mlp = block.mlp
+    def __init__(self, block: Block, name: str, mixed: int) -> None:
+        """`name`: the projection's path in the block."""
+        mlp, out = block.mlp, block.get_submodule(name)
+        self._name = name
         norms = [block.mlp_norm]
         if block.spec.post_norms:
             norms += [block.mixer_post_norm, block.mlp_post_norm]
@@ -86,9 +97,13 @@ class _Out:
         )
         self._address = ctypes.addressof(self._struct)
 
-    def __call__(self, mixed: Tensor, x: Tensor) -> None:
+    def __call__(self, mixed: Tensor, x: Tensor, addends: Addends | None) -> None:
         """mixed float32 `[N, M]` into the residual stream x float32 `[N, D]`."""
-        calls.block_out(mixed, x, self._address, calls.room(self._bytes(x.shape[0])))
+        rows = x.shape[0]
+        adapters, more = _beside(addends, rows, self._name, "mlp.gate", "mlp.up", "mlp.down")
+        if adapters:
+            more += calls.floats_bytes(rows * self.hidden)
+        calls.block_out(mixed, x, self._address, adapters, calls.room(self._bytes(rows) + more))
 
     def _bytes(self, rows: int) -> int:
         out, inner, down = self._forms
@@ -107,7 +122,7 @@ class NativeAttentionBlock(nn.Module):
         self.spec = block.spec
         self._mixer: Attention = mixer.spec
         spec = mixer.spec
-        self._out = _Out(block, mixer.out, spec.heads * spec.head_dim)
+        self._out = _Out(block, "mixer.out", spec.heads * spec.head_dim)
         self._keep = [_gain(block.mixer_norm)]
         if spec.qk_norm:
             self._keep += [_gain(mixer.query_norm), _gain(mixer.key_norm)]
@@ -128,21 +143,28 @@ class NativeAttentionBlock(nn.Module):
         self._address = ctypes.addressof(self._struct)
 
     def forward(
-        self, x: Float[Tensor, "N D"], span: Span, angles: dict[Rope, Angles], memory: Step | None, layer: int
+        self,
+        x: Float[Tensor, "N D"],
+        span: Span,
+        angles: dict[Rope, Angles],
+        memory: Step | None,
+        layer: int,
+        addends: Addends | None = None,
     ) -> Float[Tensor, "N D"]:
         """float32 `[N, D]`, overwritten with the result."""
         spec, rows = self._mixer, x.shape[0]
         cos, sin = angles[spec.rope]
         size = calls.rows_bytes(rows, self._out.width, *self._forms) + calls.floats_bytes(rows * self._made)
         heads = (spec.heads, spec.kv_heads, spec.head_dim)
-        query, key, value = calls.attention_in(x, self._address, cos, sin, *heads, calls.room(size))
+        adapters, more = _beside(addends, rows, "mixer.query", "mixer.key", "mixer.value")
+        query, key, value = calls.attention_in(x, self._address, cos, sin, *heads, adapters, calls.room(size + more))
         if memory is None:
             mixed = attend_documents(query, key, value, span, window=spec.window, scale=spec.scale, cap=spec.cap)
         else:
             mixed = memory.attend(layer, query, key, value, spec)
         if mixed.dtype != torch.float32 or not mixed.is_contiguous():
             mixed = mixed.float().contiguous()
-        self._out(mixed, x)
+        self._out(mixed, x, addends)
         return x
 
 
@@ -171,7 +193,7 @@ class NativeRecurrentBlock(nn.Module):
         _adopt(self, block)
         self.spec = block.spec
         self._mixer: Recurrent = mixer.spec
-        self._out = _Out(block, mixer.linear_out, mixer.spec.width)
+        self._out = _Out(block, "mixer.linear_out", mixer.spec.width)
         self._forms = (_form(mixer.linear_x), _form(mixer.linear_y))
         lru, conv = mixer.rg_lru, mixer.conv
         self._gates = (_Gate(lru.a_gate), _Gate(lru.input_gate))
@@ -195,7 +217,13 @@ class NativeRecurrentBlock(nn.Module):
         self._address = ctypes.addressof(self._struct)
 
     def forward(
-        self, x: Float[Tensor, "N D"], span: Span, angles: dict[Rope, Angles], memory: Step | None, layer: int
+        self,
+        x: Float[Tensor, "N D"],
+        span: Span,
+        angles: dict[Rope, Angles],
+        memory: Step | None,
+        layer: int,
+        addends: Addends | None = None,
     ) -> Float[Tensor, "N D"]:
         """float32 `[N, D]`, overwritten with the result."""
         rows, width = x.shape[0], self._mixer.width
@@ -209,12 +237,13 @@ class NativeRecurrentBlock(nn.Module):
             starts, fresh = memory.bounds(layer)
         size = calls.rows_bytes(rows, self._out.width, *self._forms)
         size += 5 * calls.floats_bytes(rows * width) + calls.rows_bytes(rows, width, "bf16")
+        adapters, more = _beside(addends, rows, "mixer.linear_x", "mixer.linear_y")
         states, mixed, inputs = calls.recurrent_in(
-            x, self._address, width, state, tail.to(torch.bfloat16), starts, fresh, calls.room(size)
+            x, self._address, width, state, tail.to(torch.bfloat16), starts, fresh, adapters, calls.room(size + more)
         )
         if memory is not None:
             memory.write(layer, states, inputs)
-        self._out(mixed, x)
+        self._out(mixed, x, addends)
         return x
 
 

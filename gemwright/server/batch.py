@@ -145,16 +145,20 @@ class _Batch:
             row.error = as_api_error(error)
 
     def _draw(self, row: _Row, route: str, data: bytes) -> None:
-        name = self._lm.spec.name
         if route == RESPONSE:
             body = parse(ResponsesBody, data)
-            ask, response = of_response(body), Response(body, name, self._pieces)
+            ask = of_response(body)
+            response = Response(body, self._name(ask), self._pieces)
             row.build = lambda found: response.whole(found[0])
         else:
             ask = of_chat(parse(ChatBody, data)) if route == CHAT else of_completion(parse(CompletionBody, data))
-            answer = Answer(ask, name, self._pieces)
+            answer = Answer(ask, self._name(ask), self._pieces)
             row.build = answer.whole
         self._submit(row, ask)
+
+    def _name(self, ask: Ask) -> str:
+        """What the answer says it is from."""
+        return self._prompts.adapter(ask.model) or self._lm.spec.name
 
     def _submit(self, row: _Row, ask: Ask) -> None:
         if ask.stream:
@@ -167,16 +171,17 @@ class _Batch:
     def _embed(self, row: _Row, body: EmbeddingsBody) -> None:
         sampling = Sampling()
         ids = [self._prompts.request(one, sampling).ids for one in texts_or_ids(body.input, "input")]
+        lm, adapter = self._lm, self._prompts.adapter(body.model)
 
         def done(future: Future[list[list[float]]]) -> None:
             if future.cancelled():
                 return
             error = future.exception()
             tokens = sum(map(len, ids))
-            found = error or as_json(future.result(), self._lm.spec.name, tokens, body.encoding_format)
+            found = error or as_json(future.result(), adapter or self._lm.spec.name, tokens, body.encoding_format)
             self._inbox.put((row, 0, found))
 
-        self._worker.call(lambda: pooled(self._lm.model, ids)).add_done_callback(done)
+        self._worker.call(lambda: pooled(lm.model, ids, lm.adapters, adapter)).add_done_callback(done)
 
     def _take(self, row: _Row, index: int, item: Any) -> None:
         """What the worker has to say of a row."""

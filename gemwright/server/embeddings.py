@@ -16,16 +16,19 @@ import torch
 from torch import Tensor
 
 from gemwright.cache.allocate import allocate
+from gemwright.nn.adapters import Adapters
 from gemwright.nn.decoder import Decoder
 from gemwright.ops.span import span
 
 _CHUNK = 512  # tokens between two of which the engine may run a step
 
 
-def pooled(model: Decoder, inputs: Sequence[Sequence[int]]) -> Generator[None, None, list[list[float]]]:
-    """One vector of `width` numbers for each input (ids, at least one), of Euclidean length 1. Yields between chunks of
-    work, so that whoever runs it can do other things meanwhile."""
-    vectors = []
+def pooled(
+    model: Decoder, inputs: Sequence[Sequence[int]], adapters: Adapters, adapter: str | None
+) -> Generator[None, None, list[list[float]]]:
+    """One vector of `width` numbers for each input (ids, at least one), of Euclidean length 1, with the adapter of that
+    name. Yields between chunks of work, so that whoever runs it can do other things meanwhile."""
+    vectors, held = [], adapters.find(adapter)
     for ids in inputs:
         total = torch.zeros(model.spec.width, dtype=torch.float64, device=model.device)
         memory = handle = None
@@ -36,8 +39,9 @@ def pooled(model: Decoder, inputs: Sequence[Sequence[int]]) -> Generator[None, N
         for begin in range(0, len(ids), _CHUNK):
             part = torch.tensor(ids[begin : begin + _CHUNK], dtype=torch.int64, device=model.device)
             step = memory.prepare([handle], [len(part)]) if memory is not None and handle is not None else None
+            where = step.span if step else span([len(part)], device=model.device)
             with torch.inference_mode():
-                hidden = model(part, step.span if step else span([len(part)], device=model.device), memory=step)
+                hidden = model(part, where, memory=step, adapters=adapters.chosen([held], [len(part)]))
                 total += hidden.sum(0, dtype=torch.float64)
             if step is not None:
                 step.commit()

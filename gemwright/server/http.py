@@ -104,16 +104,16 @@ def _add_watching(app: "FastAPI", service: Service) -> None:
 
     @app.get("/v1/models")
     async def models(request: Request):
-        """The models served here: one."""
+        """The models served here: one, and the adapters beside it."""
         service.door.who(request.headers.get("authorization"))
-        return {"object": "list", "data": [service.model()]}
+        return {"object": "list", "data": service.models()}
 
     @app.get("/v1/models/{name:path}")
     async def model(request: Request, name: str):
-        """What is known of the model."""
+        """What is known of a model."""
         service.door.who(request.headers.get("authorization"))
         service.check_model(name)
-        return service.model()
+        return service.model(name)
 
     @app.get("/cache")
     async def cache_state(request: Request):

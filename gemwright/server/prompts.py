@@ -42,7 +42,12 @@ class Prompts:
             )  # built here: the first time takes long, and the engine's thread must not wait
         samplings = [replace(one, grammar=grammar) for one in ask.samplings()]
         laid = [self.request(prompt, ask.sampling) for prompt in ask.prompts]
-        return [replace(request, sampling=one) for request in laid for one in samplings]
+        adapter = self.adapter(ask.model)
+        return [replace(request, sampling=one, adapter=adapter) for request in laid for one in samplings]
+
+    def adapter(self, model: str | None) -> str | None:
+        """The adapter that clients mean by a model's name; None for the model itself."""
+        return model if model in self._lm.adapters else None
 
     def request(self, prompt: Prompt, sampling: Sampling) -> Request:
         """A prompt in the engine's terms: text gets one `<bos>`, ids are taken as they are, a conversation is laid out

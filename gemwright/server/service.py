@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from gemwright.engine.request import Sampling
+from gemwright.errors import UserError
 from gemwright.lm import LM
 from gemwright.server.answers import Answer, Pieces
 from gemwright.server.ask import Ask, of_chat, of_completion, of_response, texts_or_ids
@@ -66,6 +67,8 @@ class Service:
     def __init__(self, lm: LM, settings: Settings) -> None:
         self.lm, self.settings = lm, settings
         self.name = settings.name or lm.spec.name
+        if self.name in lm.adapters:
+            raise UserError(f"an adapter and the model are both called {self.name!r}", hint="choose another name")
         engine = lm.start(reuse=None)  # many come with one system text, and again with their whole conversation
         self.places = places(engine)
         self.worker = Worker(engine)
@@ -91,7 +94,7 @@ class Service:
         body = await _parsed(ResponsesBody, data)
         ask = of_response(body)
         flight = await self._fly(visit, ask, receive)
-        answer = Response(body, self.name, self.pieces)
+        answer = Response(body, ask.model or self.name, self.pieces)
         if ask.stream:
             return await self._started(self._response_events(flight, visit, answer), visit)
         async for _ in self._timed(flight, visit):
@@ -117,24 +120,32 @@ class Service:
         ids = await asyncio.to_thread(lambda: [self.prompts.request(one, plain).ids for one in inputs])
         visit.tokens = sum(map(len, ids))
         late = visit.deadline - asyncio.get_running_loop().time()
-        job = asyncio.wrap_future(self.worker.call(lambda: pooled(self.lm.model, ids)))
+        lm, adapter = self.lm, self.prompts.adapter(body.model)
+        job = asyncio.wrap_future(self.worker.call(lambda: pooled(lm.model, ids, lm.adapters, adapter)))
         try:
             vectors = await asyncio.wait_for(job, late)
         except TimeoutError:
             raise ApiError(408, "the request took longer than the server allows", kind=SERVER, code="timeout") from None
-        return as_json(vectors, self.name, visit.tokens, body.encoding_format)
+        return as_json(vectors, body.model or self.name, visit.tokens, body.encoding_format)
 
-    def model(self) -> dict[str, Any]:
-        """What /v1/models says of the model."""
+    def models(self) -> list[dict[str, Any]]:
+        """What /v1/models says: the model, and each adapter as a model of its own."""
+        return [self.model(name) for name in (self.name, *self.lm.adapters)]
+
+    def model(self, name: str) -> dict[str, Any]:
+        """What /v1/models says of the model, or of an adapter, whose `parent` it is."""
         described = {"context_length": self.prompts.context, "images": self.prompts.sees}
-        return {"id": self.name, "object": "model", "created": self.created, "owned_by": "gemwright"} | described
+        if name != self.name:
+            described["parent"] = self.name
+        return {"id": name, "object": "model", "created": self.created, "owned_by": "gemwright"} | described
 
     # ------------------------------------------------------------------------------------------------------- pieces
 
     def check_model(self, name: str | None) -> None:
-        """Raises `ApiError` 404 for another model's name; no name means this one."""
-        if name not in (None, self.name):
-            message = f"the model {name[:200]!r} is not served here, {self.name!r} is"
+        """Raises `ApiError` 404 for a name that is neither the model's nor an adapter's; no name means the model."""
+        if name is not None and name != self.name and name not in self.lm.adapters:
+            served = ", ".join(map(repr, (self.name, *self.lm.adapters)))
+            message = f"the model {name[:200]!r} is not served here: there is {served}"
             raise ApiError(404, message, param="model", code="model_not_found")
 
     def count(self, flight: Flight) -> None:
@@ -166,7 +177,7 @@ class Service:
 
     async def _drawn(self, visit: Visit, ask: Ask, receive: Receive) -> dict[str, Any] | Chunks:
         flight = await self._fly(visit, ask, receive)
-        answer = Answer(ask, self.name, self.pieces)
+        answer = Answer(ask, ask.model or self.name, self.pieces)
         if ask.stream:
             return await self._started(self._chunks(flight, visit, answer, ask.include_usage), visit)
         async for _ in self._timed(flight, visit):

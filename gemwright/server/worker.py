@@ -136,8 +136,8 @@ class Worker:
             wait = False
 
     def _admit(self, ticket: Ticket) -> None:
-        ticket.session = self._session_for(ticket.request)
         try:
+            ticket.session = self._session_for(ticket.request)
             ticket.key = self.engine.submit(ticket.request, ticket.session)
         except Exception as error:
             self._keep(ticket.session)
@@ -222,8 +222,9 @@ class Worker:
         """The kept session that the request goes on from with the longest memory, or a new one."""
         self._sessions = [session for session in self._sessions if session.handle is not None]
         best, most = None, 0
+        adapter = self.engine.adapters.fingerprint(request.adapter)
         for session in self._sessions:
-            shared = session.shared(list(request.ids), request.images)
+            shared = session.shared(list(request.ids), request.images, adapter)
             if shared > most and len(session.ids) - shared <= _BACK:
                 best, most = session, shared
         if best is None:

@@ -53,8 +53,8 @@ class Live:
 @contextlib.contextmanager
 def running(lm: LM, **settings: Any) -> Iterator[Live]:
     """Serves a model, with an engine of its own, until the block ends."""
-    sight = {"template": lm.template, "eyes": lm._eyes}
-    own = LM(lm.model, lm.tokenizer, context=lm.engine.context, defaults=lm.engine.defaults, **sight)
+    beside = {"template": lm.template, "eyes": lm._eyes, "adapters": lm.adapters}
+    own = LM(lm.model, lm.tokenizer, context=lm.engine.context, defaults=lm.engine.defaults, **beside)
     chosen = Settings(**({"drain_seconds": 1.0} | settings))
     built = app(own, chosen)
     serving = server(built, chosen, host="127.0.0.1", port=0)

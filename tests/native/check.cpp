@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "addends.h"
 #include "attention.h"
 #include "attention_all.h"
 #include "plain.h"
@@ -174,7 +175,7 @@ static void check_attention_in(Random &random, Format format, bool norms, int64_
                        Halves16(n * kv_heads * head_dim)};
     std::vector<uint8_t> room(n * (8 * width + 4 * all * head_dim) + 1024);
     gw_attention_in(&layer, n, x.data(), cos.data(), sin.data(), out[0].data(), out[1].data(), out[2].data(),
-                    room.data(), 2);
+                    nullptr, room.data(), 2);
     double worst = 0;
     for (int64_t kind = 0; kind < 3; kind++) {
         const Packed &p = kind == 0 ? query : kind == 1 ? key : value;
@@ -210,9 +211,9 @@ static void check_block_out(Random &random, Format format, Format other, bool po
     const OutLayer layer = {width, mixed, hidden, out.m, gate.m, up.m, down.m, outer[0], inner.data(), outer[1], 1e-6f};
     std::vector<uint8_t> room(n * (4 * mixed + 8 * width + 4 * hidden) + 2048);
     Floats x = before, single(width);
-    gw_block_out(&layer, n, from.data(), x.data(), room.data(), 2);
+    gw_block_out(&layer, n, from.data(), x.data(), nullptr, room.data(), 2);
     std::copy(before.end() - width, before.end(), single.begin());
-    gw_block_out(&layer, 1, &from[(n - 1) * mixed], single.data(), room.data(), 1);
+    gw_block_out(&layer, 1, &from[(n - 1) * mixed], single.data(), nullptr, room.data(), 1);
     Doubles right;
     for (int64_t r = 0; r < n; r++) {
         Doubles projected = out.times(row_of(from, r, mixed)), stream = row_of(before, r, width);
@@ -259,7 +260,7 @@ struct Recurrent {
         call.tail = tail.data(), call.state = state.data(), call.starts = starts.data(), call.fresh = fresh.data();
         call.documents = 2, call.states = states.data(), call.mixed = mixed.data();
         std::vector<uint8_t> room(n * (8 * width + 24 * inner) + 2048);
-        gw_recurrent_in(&layer, n, x.data(), &call, inputs.data(), room.data(), 2);
+        gw_recurrent_in(&layer, n, x.data(), &call, inputs.data(), nullptr, room.data(), 2);
     }
 
     // The convolution of one row, over the inputs that the kernel says to remember.
@@ -314,7 +315,7 @@ int main() {
     check_attention_in(random, BF16, true, 24), check_attention_in(random, Q4_0, false, 12);
     check_block_out(random, BF16, BF16, true), check_block_out(random, Q4_0, INT8, false);
     check_recurrent_in(random, BF16), check_recurrent_in(random, INT4);
-    for (const auto &check : {check_attention, check_attention_all, check_norms, check_turns, check_gates,
+    for (const auto &check : {check_addends, check_attention, check_attention_all, check_norms, check_turns, check_gates,
                               check_soft_targets, check_attention_grad, check_scan, check_convolution})
         for (const Heard &heard : check(random)) claim(heard.holds, heard.what);
     return failures;

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from gemwright.arch.spec import Attention
 from gemwright.errors import UserError
-from gemwright.loading import attach_lora, load_lora, load_model, save_lora
+from gemwright.loading import attach_lora, hold_adapter, load_lora, load_model, save_lora
 from gemwright.lora import Lora, adapter_of
+from gemwright.nn.adapters import Adapters
 from gemwright.nn.decoder import Decoder
+from gemwright.ops.span import span
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what PEFT says about other libraries while it is imported
@@ -83,6 +85,26 @@ def test_what_peft_wrote_gives_peft_s_logits_attached(pairs: Pairs, tmp_path: Pa
     model = load_model(pairs(case).folder, dtype="float32", device="cpu").model
     load_lora(model, folder, torch.Generator())
     assert difference(run(model, ids), expected) <= TOLERANCE
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_that_peft_wrote_give_peft_s_logits_side_by_side(pairs: Pairs, tmp_path: Path, case: str) -> None:
+    """In one step, beside a text without an adapter."""
+    model = pairs(case).ours
+    adapters = Adapters(model.spec, "cpu")
+    expected = {None: run(model, awake.text(0))}
+    for name, config in (("wide", {"r": 6, "use_rslora": True}), ("few", {"target_modules": ["down_proj"], "r": 2})):
+        folder, _, expected[name] = made_by_peft(case, tmp_path / name, **config)
+        hold_adapter(adapters, name, folder, model.spec)
+    ids = awake.text(0)
+    names = ["few", None, "wide"]
+    chosen = adapters.chosen([adapters.find(name) for name in names], [len(ids)] * 3)
+    with torch.no_grad():
+        use = lambda hidden, head: head.logits(hidden)  # noqa: E731
+        found = model(ids.repeat(3), span([len(ids)] * 3), use=use, adapters=chosen).chunk(3)
+    for name, logits in zip(names, found, strict=True):
+        assert difference(logits, expected[name]) <= TOLERANCE
+    assert difference(found[0], found[1]) > 0.02 and difference(found[2], found[1]) > 0.02
 
 
 @pytest.mark.parametrize("case", CASES)

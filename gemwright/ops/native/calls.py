@@ -1,7 +1,8 @@
 """The kernels as torch operators, each with a fake version that only knows shapes.
 
 The plain references stand elsewhere: `ops.matmul` for products, `ops.attend`, `ops.scan` and the modules of `nn`.
-Addresses of the kernels' structures travel as whole numbers; whoever passes one keeps what it points to.
+Addresses of the kernels' structures travel as whole numbers; whoever passes one keeps what it points to. That of
+adapters is 0 where no row has one.
 """
 
 from __future__ import annotations
@@ -106,7 +107,15 @@ def _lookup_fake(ids: Tensor, matrix: int, columns: int, scale: float) -> Tensor
 
 
 def _attention_in(
-    x: Tensor, layer: int, cos: Tensor, sin: Tensor, heads: int, kv_heads: int, head_dim: int, room: Tensor
+    x: Tensor,
+    layer: int,
+    cos: Tensor,
+    sin: Tensor,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    adapters: int,
+    room: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     n = x.shape[0]
     query = torch.empty(n, heads, head_dim, dtype=torch.bfloat16)
@@ -121,6 +130,7 @@ def _attention_in(
         query.data_ptr(),
         key.data_ptr(),
         value.data_ptr(),
+        adapters,
         room.data_ptr(),
         torch.get_num_threads(),
     )
@@ -128,7 +138,15 @@ def _attention_in(
 
 
 def _attention_in_fake(
-    x: Tensor, layer: int, cos: Tensor, sin: Tensor, heads: int, kv_heads: int, head_dim: int, room: Tensor
+    x: Tensor,
+    layer: int,
+    cos: Tensor,
+    sin: Tensor,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    adapters: int,
+    room: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     n = x.shape[0]
     shapes = ((n, heads, head_dim), (n, kv_heads, head_dim), (n, kv_heads, head_dim))
@@ -136,11 +154,19 @@ def _attention_in_fake(
     return query, key, value
 
 
-def _block_out(mixed: Tensor, x: Tensor, layer: int, room: Tensor) -> None:
-    _kernels().gw_block_out(layer, x.shape[0], mixed.data_ptr(), x.data_ptr(), room.data_ptr(), torch.get_num_threads())
+def _block_out(mixed: Tensor, x: Tensor, layer: int, adapters: int, room: Tensor) -> None:
+    _kernels().gw_block_out(
+        layer,
+        x.shape[0],
+        mixed.data_ptr(),
+        x.data_ptr(),
+        adapters,
+        room.data_ptr(),
+        torch.get_num_threads(),
+    )
 
 
-def _block_out_fake(mixed: Tensor, x: Tensor, layer: int, room: Tensor) -> None:
+def _block_out_fake(mixed: Tensor, x: Tensor, layer: int, adapters: int, room: Tensor) -> None:
     return None
 
 
@@ -220,7 +246,15 @@ def _attend_all_fake(query: Tensor, key: Tensor, value: Tensor, scale: float) ->
 
 
 def _recurrent_in(
-    x: Tensor, layer: int, width: int, state: Tensor, tail: Tensor, starts: Tensor, fresh: Tensor, room: Tensor
+    x: Tensor,
+    layer: int,
+    width: int,
+    state: Tensor,
+    tail: Tensor,
+    starts: Tensor,
+    fresh: Tensor,
+    adapters: int,
+    room: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     n = x.shape[0]
     states, mixed, inputs = torch.empty(n, width), torch.empty(n, width), torch.empty(n, width, dtype=torch.bfloat16)
@@ -239,6 +273,7 @@ def _recurrent_in(
         x.data_ptr(),
         ctypes.byref(call),
         inputs.data_ptr(),
+        adapters,
         room.data_ptr(),
         torch.get_num_threads(),
     )
@@ -246,7 +281,15 @@ def _recurrent_in(
 
 
 def _recurrent_in_fake(
-    x: Tensor, layer: int, width: int, state: Tensor, tail: Tensor, starts: Tensor, fresh: Tensor, room: Tensor
+    x: Tensor,
+    layer: int,
+    width: int,
+    state: Tensor,
+    tail: Tensor,
+    starts: Tensor,
+    fresh: Tensor,
+    adapters: int,
+    room: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     shape = (x.shape[0], width)
     return x.new_empty(shape), x.new_empty(shape), x.new_empty(shape, dtype=torch.bfloat16)
@@ -257,11 +300,15 @@ _OPERATORS = (
     ("lookup(Tensor ids, int matrix, int columns, float scale) -> Tensor", _lookup, _lookup_fake),
     (
         "attention_in(Tensor x, int layer, Tensor cos, Tensor sin, int heads, int kv_heads, int head_dim, "
-        "Tensor(a!) room) -> (Tensor, Tensor, Tensor)",
+        "int adapters, Tensor(a!) room) -> (Tensor, Tensor, Tensor)",
         _attention_in,
         _attention_in_fake,
     ),
-    ("block_out(Tensor mixed, Tensor(a!) x, int layer, Tensor(b!) room) -> ()", _block_out, _block_out_fake),
+    (
+        "block_out(Tensor mixed, Tensor(a!) x, int layer, int adapters, Tensor(b!) room) -> ()",
+        _block_out,
+        _block_out_fake,
+    ),
     (
         "attend(Tensor query, Tensor key, Tensor value, Tensor(a!)[] memory, Tensor targets, Tensor sequences, "
         "Tensor runs, int window, float scale, float cap, bool write_first, Tensor? ahead) -> Tensor",
@@ -271,7 +318,7 @@ _OPERATORS = (
     ("attend_all(Tensor query, Tensor key, Tensor value, float scale) -> Tensor", _attend_all, _attend_all_fake),
     (
         "recurrent_in(Tensor x, int layer, int width, Tensor state, Tensor tail, Tensor starts, Tensor fresh, "
-        "Tensor(a!) room) -> (Tensor, Tensor, Tensor)",
+        "int adapters, Tensor(a!) room) -> (Tensor, Tensor, Tensor)",
         _recurrent_in,
         _recurrent_in_fake,
     ),

@@ -104,6 +104,18 @@ class Recurrence(ctypes.Structure):
     )
 
 
+class Addend(ctypes.Structure):
+    """What an adapter adds to a matrix."""
+
+    _fields_ = (("rank", c_int64), ("stride", c_int64), ("a", c_void_p), ("b", c_void_p))
+
+
+class Adapters(ctypes.Structure):
+    """The adapters of a step's rows, for the matrices of one call."""
+
+    _fields_ = (("count", c_int64), ("most", c_int64), ("rows", c_void_p), ("of", c_void_p))
+
+
 # How both passes of attention begin.
 _ATTENTION = (
     ("tokens", c_int64),
@@ -238,11 +250,11 @@ class Draw(ctypes.Structure):
 
 _FUNCTIONS = {
     "gw_linear": "pnppffnppn",
-    "gw_attention_in": "pnpppppppn",
+    "gw_attention_in": "pnppppppppn",
     "gw_attend": "pn",
     "gw_attend_all": "pn",
-    "gw_block_out": "pnpppn",
-    "gw_recurrent_in": "pnppppn",
+    "gw_block_out": "pnppppn",
+    "gw_recurrent_in": "pnpppppn",
     "gw_lookup": "pnpfp",
     "gw_pack": "pnnpnn",
     "gw_unpack": "pnnp",

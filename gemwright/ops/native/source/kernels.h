@@ -1,8 +1,11 @@
 // What Python calls: plain functions over pointers. Threads come from OpenMP's one pool, torch's.
 #pragma once
 
+#include <initializer_list>
+
 #include "attend.h"
 #include "layout.h"
+#include "low_rank.h"
 #include "matrix.h"
 #include "recurrent.h"
 #include "team.h"
@@ -57,6 +60,12 @@ inline Rows take_rows(Cut *cut, int64_t count, int64_t columns, bool floats, boo
     return rows;
 }
 
+// One matrix's addends, by its number among those of the call.
+inline Addends take_addends(Cut *cut, int64_t count, const Adapters *all, int64_t matrix) {
+    if (!all) return {};
+    return {all->of + matrix * all->count, all->rows, all->most, cut->take<float>(count * all->most)};
+}
+
 inline void turn(const float *x, const float *gain, float epsilon, const float *cos, const float *sin, int64_t pairs,
                  int64_t head_dim, uint16_t *out) {
     float *full = scratch(2 * head_dim), *turned = full + head_dim;
@@ -99,7 +108,9 @@ inline bool any_integer(const Matrix *a, const Matrix *b, const Matrix *c = null
     return !is_float(*a) || !is_float(*b) || (c && !is_float(*c));
 }
 
-inline void prepare_normed(const Rows &rows, const float *x, const float *gain, float epsilon) {
+// Rows normed, where there is a gain, and made ready for products, with their addends.
+inline void prepare_normed(const Rows &rows, const float *x, const float *gain, float epsilon,
+                           std::initializer_list<const Addends *> all = {}) {
 #pragma omp for schedule(static)
     for (int64_t row = 0; row < rows.count; row++) {
         const float *from = x + row * rows.columns;
@@ -109,19 +120,35 @@ inline void prepare_normed(const Rows &rows, const float *x, const float *gain, 
             from = normed;
         }
         prepare_row(rows, row, from);
+        for (const Addends *addends : all) addends->lower(row, from, rows.columns);
     }
 }
 
+// The addends of a block's four last matrices, and room [N, F] for the inputs of the last one's.
+struct OutAddends {
+    Addends out, gate, up, down;
+    float *inner;
+};
+
 // gelu(gate) * up, ready for the next product.
-inline void gated(const OutLayer &l, const Rows &x, const Rows &to, int threads) {
+inline void gated(const OutLayer &l, const Rows &x, const Rows &to, const OutAddends &addends, int threads) {
     by_units(units(l.gate), x.count, 2 * row_bytes(l.gate), threads, [&](int64_t u, int64_t first, int64_t last) {
         by_rows(first, last, [&](auto size, int64_t row) {
             constexpr int R = decltype(size)::value;
             f32x16 gate[2 * R], up[2 * R];
             unit<R>(l.gate, u, x, row, gate);
             unit<R>(l.up, u, x, row, up);
+            for (int r = 0; r < R && addends.gate.of; r++) {
+                addends.gate.add(row + r, u, gate[2 * r], gate[2 * r + 1]);
+                addends.up.add(row + r, u, up[2 * r], up[2 * r + 1]);
+            }
             for (int i = 0; i < 2 * R; i++) up[i] *= gelu(gate[i]);
             for (int r = 0; r < R; r++) prepare_group(to, row + r, {row, R}, UNIT * u, up[2 * r], up[2 * r + 1]);
+            for (int r = 0; r < R && addends.down.of; r++) {
+                if (!addends.down.at(row + r)) continue;
+                float *inner = addends.inner + (row + r) * l.hidden + UNIT * u;
+                store(inner, up[2 * r]), store(inner + 16, up[2 * r + 1]);
+            }
         });
     });
 }
@@ -150,22 +177,25 @@ void gw_linear(const Matrix *m, int64_t n, const float *x, const float *gain, fl
     }
 }
 
-// x [N, D] → query bfloat16 [N, H, K], key, value bfloat16 [N, G, K]: norm, products, QK-norm, RoPE.
+// x [N, D] → query bfloat16 [N, H, K], key, value bfloat16 [N, G, K]: norm, products, QK-norm, RoPE. `adapters`, here and
+// below: null where no row has one; their matrices stand in the layer's order.
 void gw_attention_in(const AttentionLayer *l, int64_t n, const float *x, const float *cos, const float *sin, uint16_t *query,
-                     uint16_t *key, uint16_t *value, uint8_t *room, int64_t threads) {
+                     uint16_t *key, uint16_t *value, const Adapters *adapters, uint8_t *room, int64_t threads) {
     Cut cut = {room};
     const Rows rows = take_rows(&cut, n, l->width, any_float(&l->query, &l->key, &l->value), any_integer(&l->query, &l->key, &l->value));
     const int64_t wide = l->heads * l->head_dim, narrow_ = l->kv_heads * l->head_dim, all = wide + 2 * narrow_;
     float *made = cut.take<float>(n * all);
+    const Addends of_query = take_addends(&cut, n, adapters, 0), of_key = take_addends(&cut, n, adapters, 1),
+                  of_value = take_addends(&cut, n, adapters, 2);
     Team team(threads, n);
     const int size = team.size;
 #pragma omp parallel num_threads(size)
     {
         const Team::Watch watch(team);
-        prepare_normed(rows, x, l->norm, l->epsilon);
-        product(l->query, rows, size, Store{made, all, wide});
-        product(l->key, rows, size, Store{made + wide, all, narrow_});
-        product(l->value, rows, size, Store{made + wide + narrow_, all, narrow_});
+        prepare_normed(rows, x, l->norm, l->epsilon, {&of_query, &of_key, &of_value});
+        product(l->query, rows, size, added(of_query, Store{made, all, wide}));
+        product(l->key, rows, size, added(of_key, Store{made + wide, all, narrow_}));
+        product(l->value, rows, size, added(of_value, Store{made + wide + narrow_, all, narrow_}));
 #pragma omp barrier
         const int64_t heads = l->heads + 2 * l->kv_heads;
 #pragma omp for schedule(static)
@@ -187,19 +217,24 @@ void gw_attention_in(const AttentionLayer *l, int64_t n, const float *x, const f
 void gw_attend(const Attend *a, int64_t threads) { attend(*a, threads); }
 
 // mixed [N, M] → the residual stream x [N, D], in place: projection, post norm, and the whole MLP.
-void gw_block_out(const OutLayer *l, int64_t n, const float *mixed, float *x, uint8_t *room, int64_t threads) {
+void gw_block_out(const OutLayer *l, int64_t n, const float *mixed, float *x, const Adapters *adapters, uint8_t *room,
+                  int64_t threads) {
     Cut cut = {room};
     const Rows first = take_rows(&cut, n, l->mixed, is_float(l->out), !is_float(l->out));
     const Rows second = take_rows(&cut, n, l->width, any_float(&l->gate, &l->up), any_integer(&l->gate, &l->up));
     const Rows third = take_rows(&cut, n, l->hidden, is_float(l->down), !is_float(l->down));
     float *made = cut.take<float>(n * l->width);
+    OutAddends addends = {};
+    addends.out = take_addends(&cut, n, adapters, 0), addends.gate = take_addends(&cut, n, adapters, 1);
+    addends.up = take_addends(&cut, n, adapters, 2), addends.down = take_addends(&cut, n, adapters, 3);
+    if (adapters) addends.inner = cut.take<float>(n * l->hidden);
     Team team(threads, n);
     const int size = team.size;
 #pragma omp parallel num_threads(size)
     {
         const Team::Watch watch(team);
-        prepare_normed(first, mixed, nullptr, 0);
-        product(l->out, first, size, Store{made, l->width, l->width});
+        prepare_normed(first, mixed, nullptr, 0, {&addends.out});
+        product(l->out, first, size, added(addends.out, Store{made, l->width, l->width}));
 #pragma omp barrier
 #pragma omp for schedule(static)
         for (int64_t row = 0; row < n; row++) {
@@ -208,10 +243,15 @@ void gw_block_out(const OutLayer *l, int64_t n, const float *mixed, float *x, ui
             float *normed = scratch(l->width);
             norm_row(residual, l->mlp_norm, l->epsilon, l->width, normed);
             prepare_row(second, row, normed);
+            addends.gate.lower(row, normed, l->width), addends.up.lower(row, normed, l->width);
         }
-        gated(*l, second, third, size);
+        gated(*l, second, third, addends, size);
 #pragma omp barrier
-        product(l->down, third, size, Store{made, l->width, l->width});
+        if (adapters) {
+#pragma omp for schedule(static)
+            for (int64_t row = 0; row < n; row++) addends.down.lower(row, addends.inner + row * l->hidden, l->hidden);
+        }
+        product(l->down, third, size, added(addends.down, Store{made, l->width, l->width}));
 #pragma omp barrier
 #pragma omp for schedule(static)
         for (int64_t row = 0; row < n; row++)
@@ -221,7 +261,8 @@ void gw_block_out(const OutLayer *l, int64_t n, const float *mixed, float *x, ui
 
 // x [N, D] → states and mixed [N, R], and the convolution's inputs in bfloat16 [N, R]: a recurrent layer up to its last
 // projection. `c` brings the memory; its scratch is taken from `room`.
-void gw_recurrent_in(const RecurrentIn *l, int64_t n, const float *x, Recurrence *c, uint16_t *inputs, uint8_t *room, int64_t threads) {
+void gw_recurrent_in(const RecurrentIn *l, int64_t n, const float *x, Recurrence *c, uint16_t *inputs,
+                     const Adapters *adapters, uint8_t *room, int64_t threads) {
     Cut cut = {room};
     const int64_t width = l->layer.width;
     const Rows rows = take_rows(&cut, n, l->width, any_float(&l->x, &l->y), any_integer(&l->x, &l->y));
@@ -229,15 +270,16 @@ void gw_recurrent_in(const RecurrentIn *l, int64_t n, const float *x, Recurrence
     c->x = branch, c->gate = gate;
     c->u = cut.take<float>(n * width), c->decays = cut.take<float>(n * width), c->inputs = cut.take<float>(n * width);
     c->rows = cut.take<uint16_t>(n * width);
+    const Addends of_x = take_addends(&cut, n, adapters, 0), of_y = take_addends(&cut, n, adapters, 1);
     Team team(threads, n);
     const int size = team.size;
 #pragma omp parallel num_threads(size)
     {
         const Team::Watch watch(team);
-        prepare_normed(rows, x, l->norm, l->epsilon);
-        product(l->x, rows, size, Store{branch, width, width});
+        prepare_normed(rows, x, l->norm, l->epsilon, {&of_x, &of_y});
+        product(l->x, rows, size, added(of_x, Store{branch, width, width}));
         const Store put = {gate, width, width};
-        product(l->y, rows, size, [&](int64_t row, int64_t u, f32x16 a, f32x16 b) { put(row, u, gelu(a), gelu(b)); });
+        product(l->y, rows, size, added(of_y, [&](int64_t row, int64_t u, f32x16 a, f32x16 b) { put(row, u, gelu(a), gelu(b)); }));
 #pragma omp barrier
 #pragma omp for schedule(static)
         for (int64_t row = 0; row < n; row++) {
