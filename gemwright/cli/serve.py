@@ -6,12 +6,16 @@ import os
 import signal
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gemwright.cli import options, show
 from gemwright.errors import UserError
+
+if TYPE_CHECKING:
+    from gemwright.lm import LM
+    from gemwright.server.settings import Settings
 
 KEY = "GEMWRIGHT_API_KEY"
 
@@ -51,6 +55,9 @@ def run(
     body_limit: Annotated[str, typer.Option(help="Of one request's body, such as 8M.")] = "32M",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one request may take.")] = 600.0,
     drain: Annotated[float, typer.Option(min=0, help="Seconds that requests get to end on SIGTERM.")] = 30.0,
+    remote_images: Annotated[
+        bool, typer.Option("--remote-images", help="Fetch pictures that clients name by http and https addresses.")
+    ] = False,
     origin: Origins = None,
     context: options.Context = None,
     device: options.Device = "auto",
@@ -67,8 +74,6 @@ def run(
 
     Example: [bold]gemwright serve --port 8000[/bold]
     """
-    from gemwright.server.http import app
-    from gemwright.server.listen import server
     from gemwright.server.settings import Settings
 
     settings = Settings(
@@ -80,20 +85,29 @@ def run(
         tokens_per_minute=tokens_per_minute,
         request_seconds=timeout,
         drain_seconds=drain,
+        remote_images=remote_images,
         origins=tuple(origin or ()),
     )
     inside, named = read_adapters(adapter or [])
     with _listening(host, port) as listener:
         lm = options.load(model, device, dtype, threads, context, quant, inside, int8_cache, named)
-        serving = server(app(lm, settings), settings, host=host, port=port)
-        where = listener.getsockname()
-        address = f"[{where[0]}]" if ":" in where[0] else where[0]
-        show.note(f"serving {name or lm.spec.name} at http://{address}:{where[1]}")
-        if not settings.keys and host not in ("127.0.0.1", "::1", "localhost"):
-            show.note(f"no API key is set, and {host} can be reached from elsewhere: anybody there may ask")
-        # uvicorn raises the signal that ended it once more: a drained server has ended well.
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        serving.run(sockets=[listener])
+        _serve(lm, settings, listener, host)
+
+
+def _serve(lm: LM, settings: Settings, listener: socket.socket, host: str) -> None:
+    """Answers at the listener until the process is told to end."""
+    from gemwright.server.http import app
+    from gemwright.server.listen import server
+
+    where = listener.getsockname()
+    serving = server(app(lm, settings), settings, host=host, port=where[1])
+    address = f"[{where[0]}]" if ":" in where[0] else where[0]
+    show.note(f"serving {settings.name or lm.spec.name} at http://{address}:{where[1]}")
+    if not settings.keys and host not in ("127.0.0.1", "::1", "localhost"):
+        show.note(f"no API key is set, and {host} can be reached from elsewhere: anybody there may ask")
+    # uvicorn raises the signal that ended it once more: a drained server has ended well.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    serving.run(sockets=[listener])
 
 
 def keys(file: Path | None) -> tuple[str, ...]:

@@ -85,6 +85,8 @@ class View:
     def _line(self, progress: Progress) -> None:
         if progress.note:
             show.note(progress.note)
+        if progress.seconds < self._last:  # of a run before this one: a recipe may have several
+            self._last = -_LINE
         if progress.seconds - self._last < _LINE and progress.step != progress.steps:
             return
         self._last = progress.seconds

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +10,8 @@ import numpy
 
 from gemwright.data.records import Malformed
 from gemwright.errors import UserError
+from gemwright.image.data_url import data_url, is_data_url, read_data_url
 from gemwright.image.decode import decode
-from gemwright.image.formats import recognise
 from gemwright.image.picture import Picture
 from gemwright.image.resize import pixels
 from gemwright.text.pieces import START_OF_IMAGE
@@ -61,8 +59,8 @@ class Looker:
             hint = f'write {{"{IMAGES}": ["picture.png"]}}, with paths relative to the file, or data: URLs'
             raise Malformed("picture", f"{str(named)[:60]!r} names no picture", hint)
         try:
-            if named[:5].lower() == "data:":
-                data = _inline(named)
+            if is_data_url(named):
+                data = read_data_url(named)
                 return Shown(decode(data, name="the picture of a data: URL").sha256, data)
             path = self._folder / named
             if path not in self._seen:
@@ -120,22 +118,6 @@ def _named(part: dict[str, Any]) -> Any:
     return None
 
 
-def _inline(url: str) -> bytes:
-    head, comma, data = url.partition(",")
-    if not comma or not head.lower().endswith(";base64"):
-        raise UserError("a data: URL of a picture is not in base64", hint="write data:image/png;base64,…")
-    try:
-        return base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise UserError(f"a data: URL is damaged ({error})", hint="write data:image/png;base64,…") from error
-
-
 def written(shown: Sequence[Shown]) -> list[str]:
     """The pictures as `Looker.look` reads them again: absolute paths, and `data:` URLs."""
     return [one.source.as_posix() if isinstance(one.source, Path) else data_url(one.source) for one in shown]
-
-
-def data_url(file: bytes) -> str:
-    """The bytes of a picture's file as a `data:` URL. Raises `UserError` for what is no picture."""
-    kind = recognise(file, "the picture").lower()
-    return f"data:image/{kind};base64,{base64.b64encode(file).decode()}"

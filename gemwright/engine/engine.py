@@ -22,7 +22,7 @@ from gemwright.engine.constrain import Constraint
 from gemwright.engine.eyes import Eyes
 from gemwright.engine.places import Places
 from gemwright.engine.progress import Progress, Session
-from gemwright.engine.request import Completion, Event, PromptImage, Request, Sampling, TokenLogprob
+from gemwright.engine.request import Completion, Event, PromptImage, Request, RequestError, Sampling, TokenLogprob
 from gemwright.engine.room import capacity, choose_context, default_reuse
 from gemwright.engine.schedule import Part, Schedule
 from gemwright.errors import UserError
@@ -149,11 +149,11 @@ class Engine:
     def step(self) -> list[Event]:
         """Runs one step and returns the events of all requests that drew a token in it; empty when nothing is left.
 
-        Raises `UserError` for a request that cannot go on; the others' events come with the next call.
+        Raises `RequestError` for a request that cannot go on; the others' events come with the next call.
         """
         self._advance()
-        if self._failed:
-            raise self._failed.pop(next(iter(self._failed)))
+        for key in self._failed:
+            raise RequestError(key, self._failed.pop(key))
         events, self._outbox = self._outbox, []
         return events
 

@@ -248,3 +248,11 @@ class Event:
     text: str
     logprob: TokenLogprob | None
     completion: Completion | None
+
+
+class RequestError(UserError):
+    """Why the engine gave up one request, whose number is `request`. The others go on."""
+
+    def __init__(self, request: int, error: UserError) -> None:
+        super().__init__(error.message, error.hint)
+        self.request = request

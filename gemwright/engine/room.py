@@ -14,6 +14,7 @@ from gemwright.planner.measure import available
 _SHARE = 0.5  # of the free memory that a cache may take unasked
 _REUSED = 0.1  # of the free memory that windows and states kept for reuse may take unasked
 _BEGINNINGS = 8  # of prompts that are kept unasked
+_FEWEST = 2  # of them: where a conversation's last answer ended, and where its question did
 _LEAST = 2048  # tokens; a machine without room for this has other worries
 
 
@@ -86,7 +87,7 @@ def default_context(
 
 def default_reuse(spec: Model, *, dtype: torch.dtype, device: torch.device, free: int | None = None) -> int:
     """How many beginnings of prompts to keep: 8, or as many as have their windows and states in a tenth of the free
-    memory. `free`: as in `default_context`."""
+    memory, but 2 at least: a conversation's next turn goes on from them. `free`: as in `default_context`."""
     free = free_bytes(device) if free is None else free
     tokens = capacity(spec, spec.context)
     one, two = (
@@ -95,7 +96,7 @@ def default_reuse(spec: Model, *, dtype: torch.dtype, device: torch.device, free
     )
     if free is None or one == two:
         return _BEGINNINGS
-    return min(_BEGINNINGS, int(_REUSED * free) // (two - one))
+    return min(_BEGINNINGS, max(_FEWEST, int(_REUSED * free) // (two - one)))
 
 
 def free_bytes(device: torch.device) -> int | None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 from gemwright.engine.request import Sampling
 from gemwright.errors import UserError
+from gemwright.image.data_url import is_data_url, read_data_url
 from gemwright.server.errors import ApiError, unsupported
 from gemwright.server.schema import ChatBody, CompletionBody, ImageUrl, MessageIn, Part, ResponsesBody
 from gemwright.text.calls import Call
@@ -20,9 +20,13 @@ from gemwright.text.tools import Choice, Result, Tool, calls_text, instructions,
 Route = Literal["chat", "completion", "response"]
 
 _ROLES = {"developer": "system", "assistant": "model"}
-_DATA = "data:"
+_REMOTE = ("http://", "https://")
 _NONE = Choice("none")
 _RESULT = ("tool", "function")
+_PICTURES = ("image_url", "input_image")
+
+Fetched = Mapping[str, bytes]  # files by their addresses
+NOTHING: Fetched = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +81,20 @@ class Ask:
     include_usage: bool
     structure: Structure
 
+    @property
+    def shows(self) -> bool:
+        """Whether any of its prompts has a picture."""
+        return any(isinstance(said, Said) and said.images for prompt in self.prompts for said in prompt)
+
     def samplings(self) -> list[Sampling]:
         """One for each answer of a prompt: a seed given draws `n` different texts, the first as if alone."""
         seed = self.sampling.seed
         return [replace(self.sampling, seed=None if seed is None else seed + index) for index in range(self.n)]
 
 
-def of_chat(body: ChatBody) -> Ask:
-    """What a chat asks for. Raises `ApiError` or `UserError` for what cannot be done."""
+def of_chat(body: ChatBody, fetched: Fetched = NOTHING) -> Ask:
+    """What a chat asks for; `fetched`: the pictures at its `addresses`. Raises `ApiError` or `UserError` for what
+    cannot be done."""
     if body.top_logprobs is not None and not body.logprobs:
         raise ApiError(400, "top_logprobs needs logprobs to be true", param="top_logprobs")
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
@@ -97,7 +107,7 @@ def of_chat(body: ChatBody) -> Ask:
     parallel = body.parallel_tool_calls is not False
     form = None if plain else wanted
     structure = Structure(tools=tools, choice=choice, parallel=parallel, response_format=form)
-    said = _conversation(body.messages, "messages")
+    said = _conversation(body.messages, "messages", fetched)
     if told := instructions(tools, choice, parallel):
         place = 1 if said[0].role == "system" else 0  # after the system text, before the first question
         said = _merged([*said[:place], Said(role="system", text=told), *said[place:]], "messages")
@@ -128,9 +138,12 @@ def of_completion(body: CompletionBody) -> Ask:
     )
 
 
-def of_response(body: ResponsesBody) -> Ask:
+def of_response(body: ResponsesBody, fetched: Fetched = NOTHING) -> Ask:
     """What the responses route asks for. Raises as `of_chat` does."""
-    said = (Said(role="user", text=body.input),) if isinstance(body.input, str) else _conversation(body.input, "input")
+    if isinstance(body.input, str):
+        said = (Said(role="user", text=body.input),)
+    else:
+        said = _conversation(body.input, "input", fetched)
     if body.instructions:
         said = _merged([Said(role="system", text=body.instructions), *said], "input")
     wanted = (body.text or {}).get("format")
@@ -215,14 +228,14 @@ def _naming(param: str) -> Iterator[None]:
         raise ApiError(400, str(error), param=param) from error
 
 
-def _conversation(messages: Sequence[MessageIn], param: str) -> tuple[Said, ...]:
+def _conversation(messages: Sequence[MessageIn], param: str, fetched: Fetched) -> tuple[Said, ...]:
     """The messages as the engine's layout knows them: calls stand in the model's turn, their results in the user's."""
     said: list[Said] = []
     asked: dict[str, str] = {}  # names of the tools that were called, by the call's id
     results: list[Result] = []
     for index, message in enumerate(messages):
         where = f"{param}.{index}"
-        text, images = _content(message.content, f"{where}.content")
+        text, images = _content(message.content, f"{where}.content", fetched)
         role = _ROLES.get(message.role, message.role)
         if images and role != "user":
             raise ApiError(400, "only a user's message can have pictures", param=f"{where}.content")
@@ -269,7 +282,7 @@ def _merged(said: Sequence[Said], param: str) -> tuple[Said, ...]:
     return tuple(out)
 
 
-def _content(content: str | list[Part] | None, param: str) -> tuple[str, tuple[Photo, ...]]:
+def _content(content: str | list[Part] | None, param: str, fetched: Fetched) -> tuple[str, tuple[Photo, ...]]:
     """Text and pictures of a message; its parts are joined as they are. A text that names the mark of a picture itself
     gives more marks than pictures, which is refused when the message is laid out."""
     if content is None or isinstance(content, str):
@@ -278,10 +291,9 @@ def _content(content: str | list[Part] | None, param: str) -> tuple[str, tuple[P
     images: list[Photo] = []
     for index, part in enumerate(content):
         where = f"{param}.{index}"
-        if part.type in ("image_url", "input_image"):
-            given = part.image_url
-            url, detail = (given.url, given.detail) if isinstance(given, ImageUrl) else (given, part.detail)
-            data = picture_bytes(url, f"{where}.image_url")
+        if part.type in _PICTURES:
+            url, detail = _pictured(part)
+            data = picture_bytes(url, f"{where}.image_url", fetched)
             images.append(Photo(data=data, pan_scan=detail == "high", param=where))
             texts.append(START_OF_IMAGE)
             continue
@@ -292,21 +304,31 @@ def _content(content: str | list[Part] | None, param: str) -> tuple[str, tuple[P
     return "".join(texts), tuple(images)
 
 
-def picture_bytes(url: str | None, param: str) -> bytes:
-    """The file in a data URL. Other addresses are refused: this server fetches nothing for its clients."""
-    if not url or not url[: len(_DATA)].lower() == _DATA:
+def _pictured(part: Part) -> tuple[str | None, str | None]:
+    """The address of a part's picture, and its detail."""
+    given = part.image_url
+    return (given.url, given.detail) if isinstance(given, ImageUrl) else (given, part.detail)
+
+
+def addresses(messages: Sequence[MessageIn]) -> list[str]:
+    """The http and https addresses of the pictures in these messages."""
+    parts = [part for message in messages if isinstance(message.content, list) for part in message.content]
+    urls = [_pictured(part)[0] or "" for part in parts if part.type in _PICTURES]
+    return [url for url in urls if url.lower().startswith(_REMOTE)]
+
+
+def picture_bytes(url: str | None, param: str, fetched: Fetched = NOTHING) -> bytes:
+    """The file in a data URL, or one that was fetched."""
+    if url and url in fetched:
+        return fetched[url]
+    if not url or not is_data_url(url):
         raise ApiError(
             400,
-            "pictures come as data URLs (data:image/png;base64,...); this server fetches nothing",
+            "pictures come as data URLs (data:image/png;base64,...); this server does not fetch this address",
             param=param,
             code="invalid_image_url",
         )
-    head, comma, data = url[len(_DATA) :].partition(",")
     try:
-        if not comma or not head.lower().endswith(";base64"):
-            raise ValueError("it is not base64")
-        return base64.b64decode(data, validate=True)
-    except (ValueError, binascii.Error) as error:
-        raise ApiError(
-            400, f"a picture's data URL cannot be read: {error}", param=param, code="invalid_image"
-        ) from None
+        return read_data_url(url)
+    except UserError as error:
+        raise ApiError(400, str(error), param=param, code="invalid_image") from None

@@ -109,8 +109,8 @@ class _Batch:
 
     def __init__(self, lm: LM, file: BinaryIO | Any, summary: Summary, progress: Callable[[int], object]) -> None:
         self._lm, self._file, self._summary, self._progress = lm, file, summary, progress
+        self._worker = Worker(lm.start(reuse=None))  # rows often begin alike
         self._prompts, self._pieces = Prompts(lm, Settings()), Pieces(lm.tokenizer)
-        self._worker = Worker(lm.engine)
         self._inbox: queue.SimpleQueue[tuple[_Row, int, Any]] = queue.SimpleQueue()
         self._open: list[_Row] = []  # oldest first, as they will be written
 

@@ -22,6 +22,7 @@ def held(engine: Engine) -> dict[str, Any]:
     capacity = engine.cache.bytes()
     working = [progress.handle for progress in engine._live.values() if progress.handle is not None]
     handles = working + [session.handle for session in engine._idle if session.handle is not None]
+    handles += engine._places.prefixes.handles
     used: dict[str, int] = dict.fromkeys(_KINDS, 0)
     for handle in handles:
         for kind, size in engine.cache.bytes_used(handle).items():

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 def protocol(settings: Settings) -> Any:
     """uvicorn's HTTP/1.1 connection, closed where its headers do not end in `header_seconds`, and cut where its reader
     leaves what was sent unread for `stall_seconds`."""
+    from h11 import LocalProtocolError
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Connection(H11Protocol):
@@ -32,6 +33,12 @@ def protocol(settings: Settings) -> Any:
                     self._head = None
             elif self._head is None:
                 self._head = self.loop.call_later(settings.header_seconds, self.transport.abort)
+
+        def send_400_response(self, msg: str) -> None:
+            try:
+                super().send_400_response(msg)
+            except LocalProtocolError:  # it was answered before its body broke
+                self.transport.abort()
 
         def pause_writing(self) -> None:
             super().pause_writing()

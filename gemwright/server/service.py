@@ -6,29 +6,32 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
-from gemwright.engine.request import Sampling
+from gemwright.engine.request import Request, Sampling
 from gemwright.errors import UserError
 from gemwright.lm import LM
 from gemwright.server.answers import Answer, Pieces
-from gemwright.server.ask import Ask, of_chat, of_completion, of_response, texts_or_ids
+from gemwright.server.ask import NOTHING, Ask, Fetched, addresses, of_chat, of_completion, of_response, texts_or_ids
 from gemwright.server.embeddings import as_json, pooled
 from gemwright.server.errors import SERVER, ApiError, as_api_error
+from gemwright.server.fetch import Fetcher
 from gemwright.server.flight import Flight, Receive
 from gemwright.server.held import places
 from gemwright.server.limits import Door, full
 from gemwright.server.metrics import Metrics
 from gemwright.server.prompts import Prompts
 from gemwright.server.responses import Response
-from gemwright.server.schema import AnyBody, ChatBody, CompletionBody, EmbeddingsBody, ResponsesBody, parse
+from gemwright.server.schema import AnyBody, ChatBody, CompletionBody, EmbeddingsBody, MessageIn, ResponsesBody, parse
 from gemwright.server.settings import Settings
 from gemwright.server.worker import Worker
 
 log = logging.getLogger(__name__)
 
 Chunks = AsyncIterator[str]
+T = TypeVar("T")
 
 _LARGE = 2**16  # bytes of a body
 
@@ -75,6 +78,10 @@ class Service:
         self.door = Door(settings)
         self.metrics = Metrics(lambda: self.worker.load)
         self.prompts = Prompts(lm, settings)
+        self.fetcher = Fetcher(size=settings.remote_bytes, seconds=settings.remote_seconds)
+        # Pictures take long to decode: on one thread of their own they never wait before a text.
+        self._looking = ThreadPoolExecutor(1, "pictures")
+        self._looks = 0  # requests whose pictures are decoded or wait for it
         self.pieces = Pieces(lm.tokenizer)
         self.created = int(time.time())
         self.draining = False
@@ -83,16 +90,20 @@ class Service:
 
     async def chat(self, visit: Visit, data: bytes, receive: Receive) -> dict[str, Any] | Chunks:
         """/v1/chat/completions: JSON, or the lines of a stream."""
-        return await self._drawn(visit, of_chat(await _parsed(ChatBody, data)), receive)
+        body = await _parsed(ChatBody, data)
+        fetched = await self._fetched(body.messages, len(data))
+        return await self._drawn(visit, await _aside(data, lambda: of_chat(body, fetched)), receive)
 
     async def completion(self, visit: Visit, data: bytes, receive: Receive) -> dict[str, Any] | Chunks:
         """/v1/completions."""
-        return await self._drawn(visit, of_completion(await _parsed(CompletionBody, data)), receive)
+        body = await _parsed(CompletionBody, data)
+        return await self._drawn(visit, await _aside(data, lambda: of_completion(body)), receive)
 
     async def response(self, visit: Visit, data: bytes, receive: Receive) -> dict[str, Any] | Chunks:
         """/v1/responses."""
         body = await _parsed(ResponsesBody, data)
-        ask = of_response(body)
+        fetched = NOTHING if isinstance(body.input, str) else await self._fetched(body.input, len(data))
+        ask = await _aside(data, lambda: of_response(body, fetched))
         flight = await self._fly(visit, ask, receive)
         answer = Response(body, ask.model or self.name, self.pieces)
         if ask.stream:
@@ -163,17 +174,44 @@ class Service:
         answers = len(ask.prompts) * ask.n
         if answers > self.settings.choices:
             raise ApiError(400, f"{answers} answers are asked for, {self.settings.choices} may be at once", param="n")
-        requests = await asyncio.to_thread(self.prompts.requests, ask)
-        waiting = max(0, self.worker.load - self.places)
-        if self.draining or not self.worker.alive:
-            message = "the server is shutting down"
-            raise ApiError(503, message, kind=SERVER, code="draining", retry_after=5, close=True)
-        if self.worker.load + answers > self.places + self.settings.waiting:
-            raise full(waiting, self.settings.waiting)
+        self._check_room(answers)  # before the work, and after it: others came meanwhile
+        requests = await self._requests(ask)
+        self._check_room(answers)
         flight = Flight(self.worker, requests, deadline=visit.deadline, backlog=self.settings.backlog)
         visit.flight = flight
         flight.start(receive)
         return flight
+
+    def _check_room(self, answers: int) -> None:
+        if self.draining or not self.worker.alive:
+            message = "the server is shutting down"
+            raise ApiError(503, message, kind=SERVER, code="draining", retry_after=5, close=True)
+        if self.worker.load + answers > self.places + self.settings.waiting:
+            raise full(max(0, self.worker.load - self.places), self.settings.waiting)
+
+    async def _requests(self, ask: Ask) -> list[Request]:
+        """The request in the engine's terms, made on another thread."""
+        if not ask.shows:
+            return await asyncio.to_thread(self.prompts.requests, ask)
+        if self._looks > self.settings.waiting:
+            raise full(self._looks, self.settings.waiting)
+        self._looks += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._looking, self.prompts.requests, ask)
+        finally:
+            self._looks -= 1
+
+    async def _fetched(self, messages: Sequence[MessageIn], size: int) -> Fetched:
+        """The pictures that messages show by their addresses, where that is allowed; they and the body, of `size`
+        bytes, may together be as large as a body."""
+        urls = addresses(messages) if self.settings.remote_images else []
+        if len(urls) > self.settings.images:
+            raise ApiError(400, f"{len(urls)} pictures are more than the {self.settings.images} of one request")
+        try:
+            return await self.fetcher.all(urls, self.settings.body_bytes - size) if urls else NOTHING
+        except UserError as error:
+            raise ApiError(400, str(error), param="messages", code="invalid_image_url") from error
 
     async def _drawn(self, visit: Visit, ask: Ask, receive: Receive) -> dict[str, Any] | Chunks:
         flight = await self._fly(visit, ask, receive)
@@ -260,8 +298,13 @@ class Service:
 
 
 async def _parsed(kind: type[AnyBody], data: bytes) -> AnyBody:
-    """The body, checked; a large one on another thread, so that other clients do not wait for it."""
-    return await asyncio.to_thread(parse, kind, data) if len(data) > _LARGE else parse(kind, data)
+    """The body, checked."""
+    return await _aside(data, lambda: parse(kind, data))
+
+
+async def _aside(data: bytes, work: Callable[[], T]) -> T:
+    """What `work` makes of a body; of a large one on another thread, so that other clients do not wait for it."""
+    return await asyncio.to_thread(work) if len(data) > _LARGE else work()
 
 
 def _data(tree: dict[str, Any]) -> str:

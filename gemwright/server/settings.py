@@ -20,6 +20,9 @@ class Settings:
         tokens_per_minute: prompt and answer tokens of one key; None: no limit.
         images: pictures of one request.
         image_pixels: of one picture; decoding takes 9 bytes each for a moment.
+        remote_images: pictures are fetched from http and https addresses of the open Internet.
+        remote_bytes: of one fetched picture; all of a request have `body_bytes`.
+        remote_seconds: for one fetch.
         embedding_inputs: texts of one request for embeddings.
         request_seconds: from a request's arrival to its last byte.
         header_seconds: from a connection's first byte to the end of its headers.
@@ -39,6 +42,9 @@ class Settings:
     tokens_per_minute: int | None = None
     images: int = 16
     image_pixels: int = 25_000_000
+    remote_images: bool = False
+    remote_bytes: int = 16 * 2**20
+    remote_seconds: float = 10.0
     embedding_inputs: int = 256
     request_seconds: float = 600.0
     header_seconds: float = 15.0

@@ -1,7 +1,6 @@
 """The thread that owns the engine. Everything crosses by queues: requests and cancellations in, events out.
 
-A finished request leaves its place in the cache behind as a session. A later request that goes on from one of them, the
-next turn of a conversation, reads only what is new.
+What finished requests leave in the cache is the engine's business: one that was made with `reuse` goes on from it.
 """
 
 from __future__ import annotations
@@ -13,20 +12,16 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from gemwright.engine.engine import Engine
-from gemwright.engine.progress import Session
-from gemwright.engine.request import Event, Request
+from gemwright.engine.request import Event, Request, RequestError
 from gemwright.errors import UserError
 
 T = TypeVar("T")
 Deliver = Callable[[Event | Exception], object]
 Job = Generator[None, None, Any]
-
-_KEPT = 256  # sessions that are remembered; the engine lets go of their memory earlier
-_BACK = 32  # ids of a session that a request may throw away to go on from the rest
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +32,6 @@ class Ticket:
 
     request: Request
     deliver: Deliver
-    session: Session = field(default_factory=Session)
     key: int | None = None  # the engine's number, once submitted
 
 
@@ -50,8 +44,6 @@ class Worker:
         self._open: dict[int, Ticket] = {}
         self._left = 0  # tickets in the mail or in the engine
         self._jobs: list[tuple[Job, Future[Any]]] = []
-        self._sessions: list[Session] = []
-        self._errors: list[UserError] = []
         self._ends: float | None = None
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -137,10 +129,8 @@ class Worker:
 
     def _admit(self, ticket: Ticket) -> None:
         try:
-            ticket.session = self._session_for(ticket.request)
-            ticket.key = self.engine.submit(ticket.request, ticket.session)
+            ticket.key = self.engine.submit(ticket.request)
         except Exception as error:
-            self._keep(ticket.session)
             self._close(ticket, error)
         else:
             self._open[ticket.key] = ticket
@@ -153,7 +143,6 @@ class Worker:
     def _cancel_key(self, ticket: Ticket) -> None:
         assert ticket.key is not None, "an open ticket has the engine's number"
         self.engine.cancel(ticket.key)
-        self._keep(ticket.session)
 
     def _close(self, ticket: Ticket, last: Event | Exception | None) -> None:
         """Forgets a ticket; `last` is what its owner hears."""
@@ -185,14 +174,13 @@ class Worker:
     def _step(self) -> None:
         """One step of the engine, its events delivered.
 
-        A request that cannot go on fails alone: the engine names the mistake, and it is the one that the engine no
-        longer works for. An error of the step itself names nobody; it leaves all requests as they were, so the one
-        that came last is given up and the others go on.
+        A request that cannot go on fails alone: the engine names it. An error of the step itself names nobody; it
+        leaves all requests as they were, so the one that came last is given up and the others go on.
         """
         try:
             events = self.engine.step()
-        except UserError as error:
-            self._errors.append(error)
+        except RequestError as error:
+            self._close(self._open[error.request], error)
             return
         except Exception as error:
             log.exception("a step failed")
@@ -207,34 +195,4 @@ class Worker:
             if event.completion is None:
                 ticket.deliver(event)
             else:
-                self._keep(ticket.session)
                 self._close(ticket, event)
-        if self._errors:
-            lost = [ticket for ticket in self._open.values() if not ticket.session.busy]
-            for ticket, error in zip(lost, self._errors, strict=False):
-                self._keep(ticket.session)
-                self._close(ticket, error)
-            self._errors = []
-
-    # ------------------------------------------------------------------------------------------------------ sessions
-
-    def _session_for(self, request: Request) -> Session:
-        """The kept session that the request goes on from with the longest memory, or a new one."""
-        self._sessions = [session for session in self._sessions if session.handle is not None]
-        best, most = None, 0
-        adapter = self.engine.adapters.fingerprint(request.adapter)
-        for session in self._sessions:
-            shared = session.shared(list(request.ids), request.images, adapter)
-            if shared > most and len(session.ids) - shared <= _BACK:
-                best, most = session, shared
-        if best is None:
-            return Session()
-        self._sessions.remove(best)
-        return best
-
-    def _keep(self, session: Session) -> None:
-        if session.handle is None or session.busy:
-            return
-        self._sessions.append(session)
-        if len(self._sessions) > _KEPT:
-            self.engine.release(self._sessions.pop(0))

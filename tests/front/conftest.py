@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import sysconfig
 import warnings
 from collections.abc import Callable, Iterator
@@ -96,6 +98,21 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, vocabulary: Path) -> Path:
 def lm() -> LM:
     """The embedded model."""
     return load("pocket")
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory: pytest.TempPathFactory, vocabulary: Path) -> LM:
+    """A tiny multimodal model; a picture is four tokens there."""
+    sys.path.append(str(Path(__file__).resolve().parent.parent / "parity"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what transformers says about itself while it is imported
+        import awake
+
+    folder = tmp_path_factory.mktemp("seeing") / "model"
+    awake.save("gemma3-multimodal", folder, vocab=1024)
+    for file in vocabulary.iterdir():
+        shutil.copy(file, folder / file.name)
+    return load(folder)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import io
 import socket
 import threading
 import time
@@ -10,7 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy
 import openai
+from PIL import Image
 
 from gemwright.lm import LM
 from gemwright.server.http import app
@@ -75,6 +79,54 @@ def wait(until: Callable[[], object]) -> None:
     while not until():
         assert time.monotonic() < end, "it did not come true"
         time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def others(client: openai.OpenAI, most: float = 20.0) -> Iterator[list[float]]:
+    """Somebody else asks small questions, one after the other, as long as the block runs, and once more after it: each
+    is answered within `most` seconds, and the block gets a list of these."""
+    seconds: list[float] = []
+    failures: list[Exception] = []
+    over = threading.Event()
+
+    def work() -> None:
+        while not failures:
+            last, began = over.is_set(), time.monotonic()
+            try:
+                assert ask(client, max_tokens=2).choices
+            except Exception as error:
+                failures.append(error)
+            seconds.append(time.monotonic() - began)
+            if last:
+                return
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield seconds
+    finally:
+        over.set()
+        thread.join(PATIENCE)
+    assert not failures, failures[0]
+    assert not thread.is_alive() and max(seconds) < most, f"somebody else waited for {max(seconds):.1f} s"
+
+
+def photo(seed: int, size: tuple[int, int] = (60, 60)) -> bytes:
+    """A picture of noise, as a PNG."""
+    noise = numpy.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=numpy.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    return file.getvalue()
+
+
+def url(data: bytes) -> str:
+    """A PNG as a data: URL."""
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+def shown(address: str) -> list[Any]:
+    """Messages that show the picture at an address."""
+    return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": address}}]}]
 
 
 def ask(client: openai.OpenAI, **changes: Any) -> Any:

@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,15 @@ def test_progress_notes_and_result_go_to_stderr(cli: Callable, stage: Stage, tmp
     assert "note: the text has changed" in shown and "0.7500 bits a byte" in shown
     steps = [line for line in shown.splitlines() if line.startswith("step ")]
     assert steps[-1].startswith("step 120/120") and 10 < len(steps) < 20  # one in ten seconds
+
+
+def test_a_recipe_of_two_runs_shows_both(stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = python.python(tmp_path)
+    with View("python") as view:
+        for steps in (100, 25):
+            stage.make(replace(long, steps=steps), resume=False, progress=view.show)
+    shown = capsys.readouterr().err
+    assert "step 100/100" in shown and "step 1/25" in shown and "step 11/25" in shown
 
 
 def test_a_stopped_run_tells_how_to_go_on(cli: Callable, stage: Stage, tmp_path: Path) -> None:

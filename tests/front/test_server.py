@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import math
 import re
-import shutil
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import httpx
 import hypothesis
 import hypothesis.strategies as st
-import numpy
 import openai
 import pytest
 import torch
-from PIL import Image
 
-import gemwright
 from gemwright.engine.request import Sampling
 from gemwright.lm import LM
 from gemwright.ops.span import span
 from gemwright.server.schema import ChatBody, CompletionBody, EmbeddingsBody, ResponsesBody
 from gemwright.text.turns import Message, render
 
-sys.path += [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent / "parity")]
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # what transformers says about itself while it is imported
-    import awake
-from serving import CHAT, PATIENCE, QUESTION, Live, ask, running
+sys.path.append(str(Path(__file__).resolve().parent))
+from serving import CHAT, PATIENCE, QUESTION, Live, ask, photo, running, shown, url
 
 SCHEMA = {
     "type": "object",
@@ -193,27 +184,6 @@ def test_the_model_is_listed(client: openai.OpenAI) -> None:
 # Pictures
 
 
-@pytest.fixture(scope="module")
-def seeing(tmp_path_factory: pytest.TempPathFactory, vocabulary: Path) -> LM:
-    """A tiny multimodal model; a picture is four tokens there."""
-    folder = tmp_path_factory.mktemp("seeing") / "model"
-    awake.save("gemma3-multimodal", folder, vocab=1024)
-    for file in vocabulary.iterdir():
-        shutil.copy(file, folder / file.name)
-    return gemwright.load(folder)
-
-
-def photo(seed: int, size: tuple[int, int] = (60, 60)) -> bytes:
-    noise = numpy.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=numpy.uint8)
-    file = io.BytesIO()
-    Image.fromarray(noise).save(file, "PNG")
-    return file.getvalue()
-
-
-def url(data: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(data).decode()
-
-
 def test_pictures_are_seen_as_the_engines_own_chat_sees_them(seeing: LM) -> None:
     files = [photo(1), photo(2)]
     with running(seeing, image_pixels=1_000_000) as live:
@@ -235,10 +205,6 @@ def test_pictures_are_seen_as_the_engines_own_chat_sees_them(seeing: LM) -> None
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Refusals
-
-
-def shown(address: str) -> list[Any]:
-    return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": address}}]}]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gemwright.engine.engine import Engine
 from gemwright.engine.progress import Session
-from gemwright.engine.request import Completion, Event, Request, Sampling, defaults_of
+from gemwright.engine.request import Completion, Event, Request, RequestError, Sampling, defaults_of
 from gemwright.errors import UserError
 from gemwright.nn.decoder import Decoder
 from gemwright.ops.span import span
@@ -331,9 +331,11 @@ def test_a_request_for_which_nothing_can_be_drawn_does_not_stop_the_others(tiny:
     model = tiny("gemma-2b")
     engine = Engine(model)
     good = engine.submit(Request(ids=prompt(9), sampling=GREEDY))
-    engine.submit(Request(ids=prompt(9), sampling=Sampling(logit_bias=dict.fromkeys(range(320), float("-inf")))))
-    with pytest.raises(UserError, match="forbidden"):
+    nothing = Sampling(logit_bias=dict.fromkeys(range(320), float("-inf")))
+    guilty = engine.submit(Request(ids=prompt(9), sampling=nothing))
+    with pytest.raises(RequestError, match="forbidden") as found:
         engine.step()
+    assert found.value.request == guilty
     last = [event.completion for event in engine.events(good)][-1]
     assert last is not None and last.ids == alone(model, Request(ids=prompt(9), sampling=GREEDY)).ids
     assert not engine.busy

@@ -25,7 +25,7 @@ LONG = Sampling(temperature=0, max_tokens=40, ignore_eos=True)
 
 @pytest.fixture
 def engine(tiny: Callable[[str], Decoder], tokenizer: Tokenizer) -> Engine:
-    return Engine(tiny("gemma-3-1b"), tokenizer, context=256, sequences=2)
+    return Engine(tiny("gemma-3-1b"), tokenizer, context=256, sequences=2, reuse=4)
 
 
 @pytest.fixture
