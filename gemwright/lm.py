@@ -14,13 +14,15 @@ from gemwright.arch.spec import Model
 from gemwright.cache.allocate import allocate
 from gemwright.engine.chat import Chat
 from gemwright.engine.door import check_ids, encode
+from gemwright.engine.draft import check_vocabularies
 from gemwright.engine.engine import Engine
 from gemwright.engine.eyes import Eyes
 from gemwright.engine.pictures import Source, placed
 from gemwright.engine.request import Completion, Request, Sampling, defaults_of
+from gemwright.engine.speculate import SPECULATE, chosen
 from gemwright.errors import UserError
 from gemwright.image.pan_scan import PAN_SCAN, PanScan
-from gemwright.loading import companions, hold_adapter, load_model, load_tower
+from gemwright.loading import Loaded, companions, hold_adapter, load_model, load_tower
 from gemwright.nn.adapters import Adapters
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.head import Head
@@ -75,9 +77,11 @@ class LM:
         eyes: Eyes | None = None,
         reuse: int | None = 0,
         adapters: Adapters | None = None,
+        speculate: str = "auto",
+        draft: Decoder | None = None,
     ) -> None:
         """`context`, `defaults`, `int8_cache`, `eyes`, `reuse`, `adapters`: see `Engine`. `template`: see `Chat`.
-        `folder`: where the model came from. `notes`: what loading had to say."""
+        `folder`: where the model came from. `notes`: what loading had to say. `speculate`, `draft`: see `load`."""
         self.model = model
         self.tokenizer = tokenizer
         self.folder = folder
@@ -89,6 +93,8 @@ class LM:
         self._eyes = eyes
         self._reuse = reuse
         self.adapters = Adapters(model.spec, model.device) if adapters is None else adapters
+        self._speculate: str = speculate
+        self._draft = draft
         self._engine: Engine | None = None
 
     @property
@@ -124,6 +130,7 @@ class LM:
                 eyes=self._eyes,
                 reuse=reuse,
                 adapters=self.adapters,
+                speculate=chosen(self._speculate, self.model, self._draft),
             )
         return self._engine
 
@@ -311,20 +318,29 @@ def load(
     adapter: str | Path | None = None,
     reuse: int | None = 0,
     adapters: Mapping[str, str | Path] | None = None,
+    speculate: str = "auto",
+    draft: str | Path | None = None,
 ) -> LM:
     """Loads a model: a folder, a .gguf file, a name in the Hugging Face cache, or (None, "pocket") the embedded model.
 
     `context`: tokens that a conversation may have (default: what the model was made for); it sizes the cache. `quant`:
     a scheme that rounds the weights on the way in (`quant.scheme.SCHEMES`); default: as the files have them. `adapter`:
     a folder that PEFT wrote, added to the weights before they are rounded; `adapters`: such folders by names, which
-    stay beside the weights, for each request to choose one. `reuse`: beginnings of prompts that are kept
-    in the cache, so that a later prompt that begins alike reads only what is new (None: 8, if memory allows). A folder
-    without tokenizer files gives a model that takes ids. Its `notes` tell what loading rounded and what it left in the
-    files. Raises `UserError` for whatever is wrong with the files, and for an unknown scheme.
+    stay beside the weights, for each request to choose one. `reuse`: beginnings of prompts that are kept in the cache,
+    so that a later prompt that begins alike reads only what is new (None: 8, if memory allows).
+
+    `speculate`: run ahead what may come next, and keep what comes true. "lookup" guesses from the text so far; "off"
+    never; "auto" looks up where that cannot change a text, on the native kernels: it costs microseconds a token, and
+    runs a guess only where measured times say that it gains. `draft`: a smaller model of the same tokenizer, named as
+    `name`, that guesses instead.
+
+    A folder without tokenizer files gives a model that takes ids. Its `notes` tell what loading rounded and what it
+    left in the files. Raises `UserError` for whatever is wrong with the files, for an unknown scheme, and for a draft
+    model of another tokenizer.
     """
-    loaded = load_model(name, dtype=dtype, device=device, quant=quant, packed=True, adapter=adapter)
-    if not isinstance(loaded.model.embed, PackedEmbedding) and can_pack(loaded.model):
-        pack(loaded.model)
+    if speculate not in SPECULATE:
+        raise UserError(f"there is no speculation {speculate!r}", hint=f"use one of {', '.join(SPECULATE)}")
+    loaded = _packed(load_model(name, dtype=dtype, device=device, quant=quant, packed=True, adapter=adapter))
     folder = loaded.folder
     left = [
         f"{len(names)} tensors stay in the file: {reason}"
@@ -346,10 +362,28 @@ def load(
         int8_cache=int8_cache,
         eyes=_eyes(folder, loaded.spec, dtype, loaded.device),
         reuse=reuse,
+        speculate=speculate,
+        draft=None if draft is None else _draft(draft, tokenizer, dtype, device),
     )
     for called, where in (adapters or {}).items():
         lm.add_adapter(called, where)
     return lm
+
+
+def _packed(loaded: Loaded) -> Loaded:
+    """A model as it runs fastest here."""
+    if not isinstance(loaded.model.embed, PackedEmbedding) and can_pack(loaded.model):
+        pack(loaded.model)
+    return loaded
+
+
+def _draft(
+    name: str | Path, tokenizer: Tokenizer | None, dtype: str | torch.dtype, device: str | torch.device
+) -> Decoder:
+    """A model that guesses for one with this tokenizer."""
+    loaded = _packed(load_model(name, dtype=dtype, device=device, packed=True))
+    check_vocabularies(tokenizer, companions(loaded.folder).tokenizer)
+    return loaded.model
 
 
 def _eyes(folder: Path, spec: Model, dtype: str | torch.dtype, device: torch.device) -> Eyes | None:

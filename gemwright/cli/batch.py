@@ -22,6 +22,8 @@ def run(
     quant: options.Quant = None,
     int8_cache: options.Int8Cache = False,
     adapter: options.Adapter = None,
+    speculate: options.Speculate = "auto",
+    draft: options.DraftModel = None,
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
@@ -39,7 +41,7 @@ def run(
         raise UserError(f"there is no file {source}", hint="check the path")
     if out.exists() and out.samefile(source):
         raise UserError(f"{out} is the input", hint="give another name for the output")
-    lm = options.load(model, device, dtype, threads, context, quant, adapter, int8_cache)
+    lm = options.load(model, device, dtype, threads, context, quant, adapter, int8_cache, speculate, draft)
     with source.open("rb") as file:
         lines = sum(1 for line in file if line.strip())
     with show.counting("rows", lines) as progress:

@@ -54,6 +54,8 @@ def run(
     quant: options.Quant = None,
     int8_cache: options.Int8Cache = False,
     adapter: options.Adapter = None,
+    speculate: options.Speculate = "auto",
+    draft: options.DraftModel = None,
     threads: options.Threads = None,
 ) -> None:
     """Talk to a model.
@@ -72,7 +74,7 @@ def run(
         repetition_penalty=repetition_penalty,
         seed=seed,
     )
-    lm = options.load(model, device, dtype, threads, context, quant, adapter, int8_cache)
+    lm = options.load(model, device, dtype, threads, context, quant, adapter, int8_cache, speculate, draft)
     from gemwright.cli.conversation import Conversation
 
     if lm.tokenizer is None or lm.folder is None:
@@ -254,6 +256,8 @@ class _Terminal:
             usage = talk.last.usage
             print(f"last turn  {usage.cached} tokens known, {usage.prompt - usage.cached} read at {read:.0f} tokens/s,")
             print(f"           {usage.completion} drawn at {drawn:.1f} tokens/s, ended by {talk.last.finish_reason}")
+            if usage.proposed:
+                print(f"guesses    {usage.accepted} of {usage.proposed} came true")
 
 
 def _names(rest: str) -> list[str]:

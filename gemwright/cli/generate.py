@@ -40,6 +40,8 @@ def run(
     quant: options.Quant = None,
     int8_cache: options.Int8Cache = False,
     adapter: options.Adapter = None,
+    speculate: options.Speculate = "auto",
+    draft: options.DraftModel = None,
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
@@ -63,7 +65,7 @@ def run(
         logprobs=logprobs,
     )
     text = options.read_stdin() if prompt == "-" else prompt
-    lm = options.load(model, device, dtype, threads, context, quant, adapter, int8_cache)
+    lm = options.load(model, device, dtype, threads, context, quant, adapter, int8_cache, speculate, draft)
     shown = _look(lm, image or [], pan_scan)
     if json:
         show.as_json(_tree(lm.generate(text, chosen, images=shown), lm, text, shown))
@@ -89,8 +91,9 @@ def _stream(lm: LM, text: str, chosen: Any, shown: list[Shown]) -> None:
     show.stream("\n")
     if show.is_terminal() and completion is not None:
         usage = completion.usage
+        guessed = f"{usage.accepted} of {usage.proposed} guesses true; " if usage.proposed else ""
         show.dim(
-            f"{usage.completion} tokens, {usage.decode_speed:.1f} tokens/s; prompt {usage.prompt} tokens, "
+            f"{usage.completion} tokens, {usage.decode_speed:.1f} tokens/s; {guessed}prompt {usage.prompt} tokens, "
             f"{usage.prefill_speed:.0f} tokens/s; seed {completion.seed}"
         )
 
@@ -109,6 +112,8 @@ def _tree(completion: Completion, lm: LM, text: str, shown: list[Shown]) -> dict
             "completion_tokens": usage.completion,
             "prefill_tokens_per_second": usage.prefill_speed,
             "decode_tokens_per_second": usage.decode_speed,
+            "proposed_tokens": usage.proposed,
+            "accepted_tokens": usage.accepted,
         },
     }
     if shown:

@@ -35,6 +35,17 @@ Int8Cache = Annotated[
 Adapter = Annotated[
     Path | None, typer.Option(help="A folder with a LoRA adapter, as PEFT writes it.", show_default=False)
 ]
+Speculate = Annotated[
+    str,
+    typer.Option(
+        help="Run what may come next ahead: lookup guesses from the text so far. auto: where no text can change by it.",
+        metavar="[auto|lookup|off]",
+    ),
+]
+DraftModel = Annotated[
+    str | None,
+    typer.Option("--draft", help="A smaller model of the same tokenizer that guesses.", show_default=False),
+]
 Images = Annotated[
     list[Path] | None, typer.Option("--image", help="A picture to show; may be given again.", show_default=False)
 ]
@@ -74,6 +85,8 @@ def load(
     quant: str | None = None,
     adapter: Path | None = None,
     int8_cache: bool = False,
+    speculate: str = "auto",
+    draft: str | None = None,
     adapters: dict[str, Path] | None = None,
 ) -> LM:
     """The model with its tokenizer, `adapter` in its weights and `adapters` beside them; what loading has to say goes
@@ -83,7 +96,8 @@ def load(
     use_threads(threads)
     with show.waiting(f"loading {model}"):
         settings = {"device": device, "dtype": dtype, "context": context}
-        lm = load_lm(model, **settings, quant=quant, adapter=adapter, int8_cache=int8_cache, adapters=adapters)
+        more = {"adapters": adapters, "speculate": speculate, "draft": draft}
+        lm = load_lm(model, **settings, quant=quant, adapter=adapter, int8_cache=int8_cache, **more)
     for note in lm.notes:
         show.note(note)
     return lm

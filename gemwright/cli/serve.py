@@ -65,6 +65,8 @@ def run(
     quant: options.Quant = None,
     int8_cache: options.Int8Cache = False,
     adapter: Adapters = None,
+    speculate: options.Speculate = "auto",
+    draft: options.DraftModel = None,
     threads: options.Threads = None,
 ) -> None:
     """Serve a model over HTTP.
@@ -90,7 +92,7 @@ def run(
     )
     inside, named = read_adapters(adapter or [])
     with _listening(host, port) as listener:
-        lm = options.load(model, device, dtype, threads, context, quant, inside, int8_cache, named)
+        lm = options.load(model, device, dtype, threads, context, quant, inside, int8_cache, speculate, draft, named)
         _serve(lm, settings, listener, host)
 
 

@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from gemwright.cache import snapshot
 from gemwright.cache.allocate import allocate
 from gemwright.cache.store import Handle
 from gemwright.engine import door
-from gemwright.engine import sampling as draw
 from gemwright.engine.constrain import Constraint
+from gemwright.engine.drawing import Drawn, Ready, run
 from gemwright.engine.eyes import Eyes
 from gemwright.engine.places import Places
 from gemwright.engine.progress import Progress, Session
-from gemwright.engine.request import Completion, Event, PromptImage, Request, RequestError, Sampling, TokenLogprob
+from gemwright.engine.proposer import Facts, Proposer
+from gemwright.engine.request import Completion, Event, PromptImage, Request, RequestError, Sampling
 from gemwright.engine.room import capacity, choose_context, default_reuse
 from gemwright.engine.schedule import Part, Schedule
+from gemwright.engine.speculate import Speculation
 from gemwright.errors import UserError
 from gemwright.nn.adapters import Adapters
 from gemwright.nn.decoder import Decoder
-from gemwright.nn.head import Head
 from gemwright.ops.span import Image
 from gemwright.text.tokenizer import Tokenizer
 from gemwright.text.turns import stop_ids
@@ -57,6 +58,7 @@ class Engine:
         eyes: Eyes | None = None,
         reuse: int | None = 0,
         adapters: Adapters | None = None,
+        speculate: Proposer | None = None,
     ) -> None:
         """Allocates the cache, in the model's dtype and on its device.
 
@@ -74,8 +76,11 @@ class Engine:
             reuse: beginnings of prompts that are kept for later requests, which then read only what is new; each has
                 windows and states of its own, and blocks that nobody else needs (None: 8, if memory allows).
             adapters: those that requests may name; engines may share them. More can be added and removed later.
+            speculate: guesses what comes next; what comes true is drawn in fewer steps, with the same text (see
+                `engine.speculate`). One proposer serves one engine.
 
-        Raises `UserError` for a context that the model was not made for, or that the memory does not hold.
+        Raises `UserError` for a context that the model was not made for, or that the memory does not hold, and for a
+        proposer of another tokenizer.
         """
         self.model = model
         self.tokenizer = tokenizer
@@ -99,9 +104,8 @@ class Engine:
             ) from error
         self._sequences = sequences
         self._eyes = eyes
-        self._banned = torch.tensor(
-            door.never_drawn(tokenizer, model.spec.vocab), dtype=torch.int64, device=self.device
-        )
+        banned = door.never_drawn(tokenizer, model.spec.vocab)
+        self._banned = torch.tensor(banned, dtype=torch.int64, device=self.device)
         self._schedule = Schedule(places=sequences, chunk=chunk)
         self._live: dict[int, Progress] = {}
         self._places = Places(self.cache, sequences=sequences, reuse=reuse, chunk=chunk)
@@ -109,6 +113,9 @@ class Engine:
         self._outbox: list[Event] = []
         self._failed: dict[int, UserError] = {}  # requests that could not go on, until their reader hears of it
         self._next = 0
+        facts = {"tokenizer": tokenizer, "vocab": model.spec.vocab, "context": self.context, "sequences": sequences}
+        facts |= {"chunk": chunk, "slack": self.cache.slack, "banned": tuple(banned)}
+        self._speculation = Speculation(speculate, Facts(**facts)) if speculate else None
 
     # ------------------------------------------------------------------------------------------------- the machine
 
@@ -316,52 +323,54 @@ class Engine:
         """Runs the parts, then draws where a request has nothing pending. Nothing has happened before the commit."""
         began = time.perf_counter()
         reading = [progress.remembered < progress.prompt for progress, _ in members]
-        counts = [part.count for _, part in members]
-        ids = [id for progress, part in members for id in _next_ids(progress, part)]
+        speculation = None if any(reading) else self._speculation
+        guesses = [()] * len(members) if speculation is None else speculation.propose(members)
+        counts = [part.count + len(more) for (_, part), more in zip(members, guesses, strict=True)]
+        ids = [id for member, more in zip(members, guesses, strict=True) for id in (*_next_ids(*member), *more)]
         seen = [
             (index, image) for index, (progress, part) in enumerate(members) for image in progress.coming(part.count)
         ]
         soft = self.eyes.encode([image.picture for _, image in seen]).to(self.device) if seen else None
         images = [Image(index, image.first, image.count) for index, image in seen]
         step = self._places.prepare([progress for progress, _ in members], counts, images)
-        ends = torch.tensor(counts).cumsum(0) - 1
-        rows = ends[torch.tensor([part.last for _, part in members])].to(self.device)
-        ready = [progress for progress, part in members if part.last]
-
-        def last_rows(hidden: Tensor, head: Head) -> Tensor | None:
-            return head.logits(hidden[rows]) if ready else None
-
-        with torch.inference_mode():
-            tokens = torch.tensor(ids, dtype=torch.int64, device=self.device)
-            adapters = self.adapters.chosen([progress.adapter for progress, _ in members], counts)
-            logits = self.model(tokens, step.span, memory=step, use=last_rows, soft=soft, adapters=adapters)
-            drawn = [self._draw(progress, logits[row]) for row, progress in enumerate(ready)]
+        ends = accumulate(counts)
+        ready = [
+            Ready(progress, more, end)
+            for (progress, part), more, end in zip(members, guesses, ends, strict=True)
+            if part.last
+        ]
+        adapters = self.adapters.chosen([progress.adapter for progress, _ in members], counts)
+        drawn = run(self.model, ids, step, ready, soft=soft, adapters=adapters, banned=self._banned)
         step.commit()
+        for (progress, more, _), found in zip(ready, drawn, strict=True):
+            progress.proposed += len(more)
+            if found.kept < len(more):
+                self.cache.rollback(progress.handle, len(more) - found.kept)
         seconds = time.perf_counter() - began
+        if speculation is not None:
+            speculation.learn(
+                {one.progress.key: found for one, found in zip(ready, drawn, strict=True)}, len(ids), seconds
+            )
         for (progress, _), prefill in zip(members, reading, strict=True):
             progress.spend(seconds, prefill)
             if prefill:
                 self._places.mark(progress)
-        for progress, found in zip(ready, drawn, strict=True):
-            if isinstance(found, UserError):  # the others' answers do not depend on it
-                self._failed[progress.key] = found
-                self._retire(progress)
-                continue
-            self._take(progress, *found)
+        for one, found in zip(ready, drawn, strict=True):
+            self._take(one.progress, found)
 
-    def _take(self, progress: Progress, id: int, logprob: TokenLogprob | None) -> None:
-        """A drawn token, and those that its grammar leaves no choice about: they stand before the next draw and are
-        read in one step, as a prompt is."""
-        event = progress.take(id, logprob)
-        self._outbox.append(event)
-        constraint = progress.constraint
-        if event.completion is None and constraint is not None and progress.sampling.logprobs is None:
-            for forced in constraint.forced():
-                event = progress.take(forced, None)
-                self._outbox.append(event)
-                if event.completion is not None:
-                    break
-        if event.completion is not None:
+    def _take(self, progress: Progress, found: Drawn) -> None:
+        """The tokens that a step drew for a request, up to the end of its answer."""
+        for index, (id, logprob) in enumerate(found.tokens):
+            progress.accepted += index < found.true
+            event = progress.take(id, logprob)
+            self._outbox.append(event)
+            if event.completion is not None:
+                if (ahead := progress.remembered - len(progress.ids) + 1) > 0:
+                    self.cache.rollback(progress.handle, ahead)
+                self._retire(progress)
+                return
+        if found.error is not None:  # the others' answers do not depend on it
+            self._failed[progress.key] = found.error
             self._retire(progress)
 
     def _constraint(self, sampling: Sampling) -> Constraint | None:
@@ -371,20 +380,6 @@ class Engine:
         assert self.tokenizer is not None, "the door lets no grammar in without a tokenizer"
         return Constraint(sampling.grammar, self.tokenizer, vocab=self.model.spec.vocab, ends=sampling.stop_ids)
 
-    def _draw(self, progress: Progress, logits: Tensor) -> tuple[int, TokenLogprob | None] | UserError:
-        """The next token of one request, or why none can be drawn."""
-        chosen = progress.sampling
-        number = draw.uniform(progress.seed, progress.drawn)
-        try:
-            allowed = logits
-            if progress.constraint is not None:
-                allowed = logits.clone()  # what is reported is the model's own distribution
-                progress.constraint.apply(allowed)
-            id = draw.pick(allowed, chosen, seen=progress.ids, banned=self._banned, number=number)
-        except UserError as error:
-            return error
-        return id, None if chosen.logprobs is None else draw.logprob(logits, id, chosen.logprobs)
-
     def _retire(self, progress: Progress) -> None:
         """Forgets a request; its place goes back to its session, or is kept for others, or is freed."""
         self._schedule.remove(progress.key)
@@ -392,6 +387,8 @@ class Engine:
         if progress.adapter is not None:
             progress.adapter.users -= 1
         self._places.retire(progress)
+        if self._speculation is not None:
+            self._speculation.forget(progress.key)
 
 
 def _next_ids(progress: Progress, part: Part) -> list[int]:

@@ -82,6 +82,8 @@ class Progress:
         self.marked = 0  # tokens at the last snapshot
         self.prefill_seconds = 0.0
         self.decode_seconds = 0.0
+        self.proposed = 0  # ids that were run ahead of the answer
+        self.accepted = 0  # those of them that came true
         self._ends = frozenset(sampling.stop_ids)
         self._full = context
         self._limit = sampling.max_tokens or (_ENDLESS if context is None else None)
@@ -120,6 +122,16 @@ class Progress:
         """Tokens of the answer so far."""
         return len(self.ids) - self.prompt
 
+    @property
+    def room(self) -> int:
+        """Tokens that the answer can still have."""
+        left = [] if self._limit is None else [self._limit - self.drawn]
+        return min([*left, *([] if self._full is None else [self._full - len(self.ids)])])
+
+    def ends(self, id: int) -> bool:
+        """Does this id end the answer?"""
+        return id in self._ends
+
     def spend(self, seconds: float, prefill: bool) -> None:
         """Books a step's time."""
         if prefill:
@@ -136,7 +148,7 @@ class Progress:
                 constraint.take(new)
         if logprob is not None:
             self._logprobs.append(logprob)
-        if id in self._ends:
+        if self.ends(id):
             return self.finish("stop", id=id, logprob=logprob)
         text = self._stops.push(self._stream.push(id)) if self._stream else ""
         self._text.append(text)
@@ -167,6 +179,8 @@ class Progress:
                 completion=self.drawn,
                 prefill_seconds=self.prefill_seconds,
                 decode_seconds=self.decode_seconds,
+                proposed=self.proposed,
+                accepted=self.accepted,
             ),
             seed=self.seed,
         )

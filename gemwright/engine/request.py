@@ -198,6 +198,7 @@ class Usage:
 
     `prompt` counts the prompt's ids, `cached` those of them that an earlier turn had left in the cache, `completion`
     the drawn ids. A step counts as prefill for a request while it reads that request's prompt, else as decode.
+    `proposed` counts the ids that were run ahead of the answer, `accepted` those of them that it then had.
     """
 
     prompt: int
@@ -205,6 +206,8 @@ class Usage:
     completion: int
     prefill_seconds: float
     decode_seconds: float
+    proposed: int = 0
+    accepted: int = 0
 
     @property
     def prefill_speed(self) -> float:

@@ -88,6 +88,10 @@ def usage(completions: Sequence[Completion], n: int) -> dict[str, Any]:
         "completion_tokens": drawn,
         "total_tokens": prompt + drawn,
         "prompt_tokens_details": {"cached_tokens": sum(one.usage.cached for one in firsts)},
+        "completion_tokens_details": {
+            "accepted_prediction_tokens": sum(one.usage.accepted for one in completions),
+            "rejected_prediction_tokens": sum(one.usage.proposed - one.usage.accepted for one in completions),
+        },
     }
 
 

@@ -17,7 +17,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         place = {"registry": self.registry, "namespace": "gemwright"}
         self.requests = Counter("requests", "Requests answered.", ["route", "status"], **place)
-        self.tokens = Counter("tokens", "Tokens read, found in the cache, drawn.", ["kind"], **place)
+        self.tokens = Counter(
+            "tokens", "Tokens read, found in the cache, drawn; proposed ahead, accepted.", ["kind"], **place
+        )
         self.cancelled = Counter("cancelled", "Requests given up, by reason.", ["reason"], **place)
         self.first = Histogram("first_token_seconds", "Arrival to first token.", buckets=_SECONDS, **place)
         self.whole = Histogram("request_seconds", "Arrival to last byte.", ["route"], buckets=_SECONDS, **place)

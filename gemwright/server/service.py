@@ -163,7 +163,10 @@ class Service:
         """Books a flight's tokens."""
         read = sum(one.usage.prompt - one.usage.cached for one in flight.done)
         cached = sum(one.usage.cached for one in flight.done)
-        for kind, tokens in (("read", read), ("cached", cached), ("drawn", flight.drawn)):
+        proposed = sum(one.usage.proposed for one in flight.done)
+        accepted = sum(one.usage.accepted for one in flight.done)
+        guessed = (("proposed", proposed), ("accepted", accepted))
+        for kind, tokens in (("read", read), ("cached", cached), ("drawn", flight.drawn), *guessed):
             self.metrics.tokens.labels(kind).inc(tokens)
         if flight.reason is not None:
             self.metrics.cancelled.labels(flight.reason).inc()

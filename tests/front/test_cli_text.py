@@ -65,6 +65,21 @@ def test_a_stop_string_ends_the_text_before_itself(cli: Callable, tiny: Path) ->
     assert ended["finish_reason"] == "stop" and ended["text"] == whole[: whole.index(stop)]
 
 
+@pytest.mark.parametrize("how", [("--speculate", "lookup"), ("--draft", None)])
+def test_guesses_show_in_the_usage_only(cli: Callable, tiny: Path, how: tuple[str, Path | None]) -> None:
+    words = ("generate", "def def def def", "-m", tiny, "--temperature", "0", "--max-tokens", "40", "--json")
+    plain = cli(*words, "--speculate", "off").json
+    found = cli(*words, *(word or tiny for word in how)).json
+    assert found["ids"] == plain["ids"] and plain["usage"]["proposed_tokens"] == 0
+    assert 0 <= found["usage"]["accepted_tokens"] <= found["usage"]["proposed_tokens"]
+    assert found["usage"]["accepted_tokens"] > 0 or how[0] == "--speculate"
+
+
+def test_an_unknown_speculation_is_refused(cli: Callable, tiny: Path) -> None:
+    ended = cli("generate", "def ", "-m", tiny, "--speculate", "sometimes")
+    assert ended.code == 2 and "auto, lookup, off" in ended.err
+
+
 def test_logprobs_want_json(cli: Callable, tiny: Path) -> None:
     ended = cli("generate", "def ", "-m", tiny, "--logprobs", "1")
     assert ended.code == 2 and "--json" in ended.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -216,6 +217,39 @@ def test_generations_reuse_beginnings_if_asked_to(tiny: Tiny) -> None:
     for reuse, cached in ((0, 0), (2, 29)):
         lm = LM(tiny("gemma-3-1b"), reuse=reuse)
         assert [lm.generate(prompt(30), GREEDY).usage.cached for _ in range(2)] == [0, cached]
+
+
+def test_a_draft_guesses_and_no_text_changes(folder: Path) -> None:
+    """Also beside another seed's request; a model that guesses for itself is always right."""
+    expected = gemwright.load(folder, context=64, speculate="off").generate("the thing", GREEDY)
+    found = gemwright.load(folder, context=64, draft=folder).generate("the thing", GREEDY)
+    assert found.ids == expected.ids
+    assert found.usage.accepted == found.usage.proposed > 0 == expected.usage.proposed
+
+
+def test_lookup_is_what_auto_leaves_out_where_a_tie_could_fall_the_other_way(folder: Path) -> None:
+    loop = Sampling(temperature=0, max_tokens=40, logit_bias={20: 1000.0})
+    found = {
+        how: gemwright.load(folder, context=64, speculate=how).generate("the thing", loop)
+        for how in ("auto", "lookup", "off")
+    }
+    assert len({one.ids for one in found.values()}) == 1
+    assert found["lookup"].usage.accepted > 20
+    assert found["auto"].usage.proposed == found["off"].usage.proposed == 0
+
+
+def test_an_unknown_speculation_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match="no speculation 'sometimes'"):
+        gemwright.load(folder, speculate="sometimes")
+
+
+def test_a_draft_of_another_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    words = (folder / "tokenizer.json").read_text("utf-8")
+    (other / "tokenizer.json").write_text(words.replace('"q"', '"Q"'), encoding="utf-8")
+    with pytest.raises(UserError, match="another tokenizer"):
+        gemwright.load(folder, draft=other)
 
 
 def test_more_ids_than_the_model_was_made_for_are_refused(tiny: Callable[[str], Decoder]) -> None:

@@ -42,6 +42,12 @@ def test_a_prompt_with_several_answers_counts_once() -> None:
     assert found["prompt_tokens_details"] == {"cached_tokens": 4}
 
 
+def test_guesses_are_counted_as_openai_counts_predictions() -> None:
+    used = Usage(prompt=5, cached=2, completion=9, prefill_seconds=0, decode_seconds=0, proposed=8, accepted=5)
+    found = usage([completion("x", usage=used), completion("y", usage=used)], n=1)["completion_tokens_details"]
+    assert found == {"accepted_prediction_tokens": 10, "rejected_prediction_tokens": 6}
+
+
 @pytest.mark.parametrize("value", [float("-inf"), float("nan"), -1e30])
 def test_a_logprob_is_a_number_that_json_has(value: float) -> None:
     assert number(value) == -9999.0 and number(-1.5) == -1.5
