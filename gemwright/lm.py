@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from gemwright.engine.engine import Engine
 from gemwright.engine.eyes import Eyes
 from gemwright.engine.pictures import Source, placed
 from gemwright.engine.request import Completion, Request, Sampling, defaults_of
+from gemwright.engine.shelf import DISK_BYTES
 from gemwright.engine.speculate import SPECULATE, chosen
 from gemwright.errors import UserError
 from gemwright.image.pan_scan import PAN_SCAN, PanScan
@@ -38,7 +40,6 @@ from gemwright.weights.processor import read_processor
 from gemwright.weights.stream import LOSSLESS
 
 _CHUNK = 512  # tokens that logits and scores run at once
-_SEQUENCES = 4  # conversations and requests that share the engine's cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,33 +69,28 @@ class LM:
         model: Decoder,
         tokenizer: Tokenizer | None = None,
         *,
-        context: int | None = None,
-        defaults: Sampling | None = None,
         template: ChatTemplate | None = None,
         folder: Path | None = None,
         notes: Sequence[str] = (),
-        int8_cache: bool = False,
         eyes: Eyes | None = None,
-        reuse: int | None = 0,
         adapters: Adapters | None = None,
         speculate: str = "auto",
         draft: Decoder | None = None,
+        **settings: Any,
     ) -> None:
-        """`context`, `defaults`, `int8_cache`, `eyes`, `reuse`, `adapters`: see `Engine`. `template`: see `Chat`.
-        `folder`: where the model came from. `notes`: what loading had to say. `speculate`, `draft`: see `load`."""
+        """`eyes`, `adapters` and `settings` (`context`, `sequences`, `defaults`, `int8_cache`, `reuse` and what else
+        there is): see `Engine`. `template`: see `Chat`. `folder`: where the model came from. `notes`: what loading had
+        to say. `speculate`, `draft`: see `load`."""
         self.model = model
         self.tokenizer = tokenizer
         self.folder = folder
         self.notes = tuple(notes)
-        self._context = context
-        self._defaults = defaults
-        self._template = template
-        self._int8_cache = int8_cache
-        self._eyes = eyes
-        self._reuse = reuse
         self.adapters = Adapters(model.spec, model.device) if adapters is None else adapters
-        self._speculate: str = speculate
-        self._draft = draft
+        self._template = template
+        self._eyes = eyes
+        self._guesses = speculate, draft
+        self._settings: dict[str, Any] = {"sequences": None, "reuse": 0, **settings}
+        self._int8_cache: bool = self._settings.get("int8_cache", False)
         self._engine: Engine | None = None
 
     @property
@@ -115,23 +111,14 @@ class LM:
     @property
     def engine(self) -> Engine:
         """The engine that `generate`, `stream` and chats share."""
-        return self.start(self._reuse)
+        return self.start(self._settings["reuse"])
 
     def start(self, reuse: int | None) -> Engine:
         """The engine; one that had to be made keeps that many beginnings of prompts (see `Engine`)."""
         if self._engine is None:
-            self._engine = Engine(
-                self.model,
-                self.tokenizer,
-                context=self._context,
-                sequences=_SEQUENCES,
-                defaults=self._defaults,
-                int8_cache=self._int8_cache,
-                eyes=self._eyes,
-                reuse=reuse,
-                adapters=self.adapters,
-                speculate=chosen(self._speculate, self.model, self._draft),
-            )
+            speculate, draft = self._guesses
+            beside = {"eyes": self._eyes, "adapters": self.adapters, "speculate": chosen(speculate, self.model, draft)}
+            self._engine = Engine(self.model, self.tokenizer, **{**self._settings, **beside, "reuse": reuse})
         return self._engine
 
     def add_adapter(self, name: str, folder: str | Path) -> None:
@@ -316,10 +303,14 @@ def load(
     quant: str | Scheme | None = None,
     int8_cache: bool = False,
     adapter: str | Path | None = None,
+    sequences: int | None = None,
     reuse: int | None = 0,
     adapters: Mapping[str, str | Path] | None = None,
     speculate: str = "auto",
     draft: str | Path | None = None,
+    reuse_bytes: int | None = None,
+    disk: str | Path | None = None,
+    disk_bytes: int = DISK_BYTES,
 ) -> LM:
     """Loads a model: a folder, a .gguf file, a name in the Hugging Face cache, or (None, "pocket") the embedded model.
 
@@ -327,7 +318,10 @@ def load(
     a scheme that rounds the weights on the way in (`quant.scheme.SCHEMES`); default: as the files have them. `adapter`:
     a folder that PEFT wrote, added to the weights before they are rounded; `adapters`: such folders by names, which
     stay beside the weights, for each request to choose one. `reuse`: beginnings of prompts that are kept in the cache,
-    so that a later prompt that begins alike reads only what is new (None: 8, if memory allows).
+    so that a later prompt that begins alike reads only what is new (None: 8, if memory allows); `reuse_bytes`: what
+    they may keep together. `disk`: a folder for those that leave the cache, which later processes find again;
+    `disk_bytes`: what it may hold. `sequences`: requests and idle conversations that share the cache (None: 4, fewer
+    where memory is short).
 
     `speculate`: run ahead what may come next, and keep what comes true. "lookup" guesses from the text so far; "off"
     never; "auto" looks up where that cannot change a text, on the native kernels: it costs microseconds a token, and
@@ -361,9 +355,13 @@ def load(
         notes=(*loaded.notes, *left),
         int8_cache=int8_cache,
         eyes=_eyes(folder, loaded.spec, dtype, loaded.device),
+        sequences=sequences,
         reuse=reuse,
         speculate=speculate,
         draft=None if draft is None else _draft(draft, tokenizer, dtype, device),
+        reuse_bytes=reuse_bytes,
+        disk=disk,
+        disk_bytes=disk_bytes,
     )
     for called, where in (adapters or {}).items():
         lm.add_adapter(called, where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -209,6 +210,21 @@ class Cache:
     def bytes_used(self, handle: Handle) -> dict[str, int]:
         """Bytes that one sequence keeps from others, for each kind of layer."""
         return self._count(lambda store, index: store.bytes_used(handle.places[index]))
+
+    def bytes_together(
+        self, handles: Sequence[Handle], beside: Sequence[Handle] = ()
+    ) -> tuple[dict[str, int], dict[str, int]]:
+        """Bytes of these sequences, what they share counted once, and of these the bytes that are shared, also with
+        the sequences `beside` them; for each kind of layer."""
+        taken, shared = ({"global": 0, "local": 0, "recurrent": 0} for _ in range(2))
+        for index, store in enumerate(self.stores):
+            owners = Counter(unit for handle in handles for unit in store.units(handle.places[index]))
+            others = {unit for handle in beside for unit in store.units(handle.places[index])}
+            every = sum(store.bytes_used(handle.places[index]) for handle in handles)
+            size = every // max(1, owners.total())
+            taken[store.kind] += size * len(owners)
+            shared[store.kind] += size * sum(count > 1 or unit in others for unit, count in owners.items())
+        return taken, shared
 
     def _count(self, count: Any) -> dict[str, int]:
         out = {"global": 0, "local": 0, "recurrent": 0}

@@ -163,6 +163,10 @@ class FullStore:
         """Its blocks' bytes."""
         return len(place.blocks) * (self.bytes() // max(1, len(self._shares.owners)))
 
+    def units(self, place: Blocks) -> list[int]:
+        """Its blocks."""
+        return list(place.blocks)
+
 
 def _runs(place: Blocks, length: int) -> list[tuple[int, int, int, int]]:
     """Where the first `length` tokens lie, neighbouring blocks as one: (position, count, row, 0)."""

@@ -6,7 +6,8 @@ import contextlib
 import json
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,37 @@ class Damaged(UserError):
     """A file of the right kind and of this model, whose contents are not as they were written."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """A sequence outside the cache: the tensors of its stores and its ids, none where only a note is (`empty`)."""
+
+    identity: str
+    length: int
+    high: int
+    empty: bool
+    tensors: dict[str, Tensor]
+
+    @property
+    def ids(self) -> list[int]:
+        """What it remembers."""
+        return self.tensors["ids"].tolist()
+
+
 def save(
     cache: Cache, handle: Handle | None, path: str | Path, ids: Sequence[int], note: str = "", adapter: str = ""
 ) -> None:
     """Write a sequence and the ids that it remembers, all at once: an interrupted write leaves no file.
 
     `note`: any words that go with it; they can be read even if what follows is damaged. `handle` None: the note alone.
-    `adapter`: the fingerprint of the adapter that the ids were read with; the sequence is tied to it.
-    Raises `UserError` where the file cannot be written; `ValueError` if `ids` are not as many as the sequence
-    remembers, if a step of it was never committed, or if it was freed.
+    `adapter`: the fingerprint of the adapter that the ids were read with; the sequence is tied to it. Raises as `copy`
+    and `write` do.
     """
+    write(copy(cache, handle, ids, adapter), path, note)
+
+
+def copy(cache: Cache, handle: Handle | None, ids: Sequence[int], adapter: str = "") -> Copy:
+    """All that a sequence remembers, with its ids; `adapter` as in `save`. Raises `ValueError` if `ids` are not as many
+    as the sequence remembers, if a step of it was never committed, or if it was freed."""
     length, high = (handle.length, handle.high) if handle is not None else (0, 0)
     if handle is not None and handle.freed:
         raise ValueError("this sequence was freed")
@@ -49,12 +71,20 @@ def save(
         for index, (store, place) in enumerate(zip(cache.stores, handle.places, strict=True)):
             for name, tensor in store.dump(place, length).items():
                 tensors[f"{index}.{name}"] = tensor.cpu().contiguous()
-    facts = {"format": _FORMAT, "identity": _identity(cache, adapter), "length": length, "high": high}
-    facts |= {"empty": handle is None, "sum": _sum(tensors), "note": zlib.crc32(note.encode())}
+    return Copy(identity=_identity(cache, adapter), length=length, high=high, empty=handle is None, tensors=tensors)
+
+
+def write(copy: Copy, path: str | Path, note: str = "") -> None:
+    """Write a copy, all at once. It touches no cache: another thread may do it. Raises `UserError` where the file
+    cannot be written."""
+    facts = {"format": _FORMAT, "identity": copy.identity, "length": copy.length, "high": copy.high}
+    facts |= {"empty": copy.empty, "sum": _sum(copy.tensors), "note": zlib.crc32(note.encode())}
     path = Path(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        save_file(tensors, part, metadata={"gemwright": json.dumps(facts), "note": note})
+        save_file(copy.tensors, part, metadata={"gemwright": json.dumps(facts), "note": note})
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be written: {error}", hint="choose another place") from error
@@ -75,6 +105,21 @@ def load(cache: Cache, path: str | Path, adapter: str = "") -> tuple[Handle | No
     Raises `UserError` for a file of another model, adapter, dtype or slack, and its kind `Damaged` for one that is not
     whole; `CacheFull` where no memory is left.
     """
+    found = read(cache, path, adapter)
+    return (None, []) if found.empty else (place(cache, found), found.ids)
+
+
+def peek(path: str | Path) -> tuple[dict[str, Any], list[int], str]:
+    """What a file says of itself (`identity`, `length`, `high`, ...), its ids and its note. The note is known to be
+    whole; all else is not checked before `read`. Raises `UserError` for what is no saved sequence."""
+    path = Path(path)
+    facts, note = _head(path)
+    with _reading(path), safe_open(path, framework="pt") as file:
+        return facts, file.get_tensor("ids").tolist(), note
+
+
+def read(cache: Cache, path: str | Path, adapter: str = "") -> Copy:
+    """A sequence in a file, known to be whole and to fit the cache. Raises as `load` does."""
     path = Path(path)
     facts, _ = _head(path)
     model, _, under = str(facts.get("identity")).partition(" ")
@@ -88,38 +133,51 @@ def load(cache: Cache, path: str | Path, adapter: str = "") -> tuple[Handle | No
             f"{path} was saved from another model, dtype, slack or length of window",
             hint="load the checkpoint that it was saved from, in the same dtype and context",
         )
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise Damaged(f"{path} is no whole saved sequence: {error}", hint="save the sequence again") from error
+    with _reading(path), safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
     length, high = facts.get("length"), facts.get("high")
     if not isinstance(length, int) or not isinstance(high, int) or not 0 <= length <= high:
         raise Damaged(f"{path} is damaged: it claims {length} of {high} tokens", hint="save the sequence again")
-    expected: dict[str, tuple[int, ...]] = {"ids": (length,)}
+    expected: dict[str, tuple[tuple[int, ...], torch.dtype]] = {"ids": ((length,), torch.int64)}
     if not facts.get("empty"):
         for index, store in enumerate(cache.stores):
-            expected |= {f"{index}.{name}": shape for name, shape in store.shapes(length).items()}
-    if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != expected:
+            for name, shape in store.shapes(length).items():
+                expected[f"{index}.{name}"] = shape, store.tensors[name].dtype
+    if {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()} != expected:
         raise Damaged(f"{path} is damaged: its tensors are not those of its {length} tokens", hint="save it again")
     if _sum(tensors) != facts.get("sum"):
         raise Damaged(f"{path} is damaged: its contents do not have their sum", hint="save it again")
-    if facts.get("empty"):
-        return None, []
     if cache.limit is not None and length > cache.limit:
         raise UserError(
             f"{path} holds {length} tokens, this cache {cache.limit} a sequence", hint="allocate a longer context"
         )
+    return Copy(
+        identity=_identity(cache, adapter), length=length, high=high, empty=bool(facts.get("empty")), tensors=tensors
+    )
+
+
+def place(cache: Cache, copy: Copy) -> Handle:
+    """A sequence of the cache that goes on from a copy that was read for it. Raises `CacheFull`."""
     handle = cache.open()
-    handle.length, handle.high = length, high
+    handle.length, handle.high = copy.length, copy.high
     try:
-        for index, (store, place) in enumerate(zip(cache.stores, handle.places, strict=True)):
-            own = {name.split(".", 1)[1]: tensor for name, tensor in tensors.items() if name.startswith(f"{index}.")}
-            store.restore(place, own, length)
+        for index, (store, where) in enumerate(zip(cache.stores, handle.places, strict=True)):
+            start = f"{index}."
+            own = {name[len(start) :]: part for name, part in copy.tensors.items() if name.startswith(start)}
+            store.restore(where, own, copy.length)
     except ValueError:
         cache.free(handle)
         raise
-    return handle, tensors["ids"].tolist()
+    return handle
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What cannot be read inside is damaged."""
+    try:
+        yield
+    except (SafetensorError, OSError, ValueError) as error:
+        raise Damaged(f"{path} is no whole saved sequence: {error}", hint="save the sequence again") from error
 
 
 def _identity(cache: Cache, adapter: str) -> str:

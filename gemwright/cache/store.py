@@ -89,6 +89,10 @@ class Store(Protocol):
         """Bytes that this place keeps from others."""
         ...
 
+    def units(self, place: Any) -> list[int]:
+        """The blocks or the slot of a place, by number; all are of one size."""
+        ...
+
 
 class Shares:
     """Who owns which unit (block or slot) of a store: a count of owners each, lowest free unit first."""
@@ -178,3 +182,7 @@ class Slots:
     def bytes_used(self, place: list[int]) -> int:
         """A slot's bytes."""
         return self.bytes() // len(self._shares.owners)
+
+    def units(self, place: list[int]) -> list[int]:
+        """The slot."""
+        return list(place)

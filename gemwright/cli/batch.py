@@ -24,6 +24,7 @@ def run(
     adapter: options.Adapter = None,
     speculate: options.Speculate = "auto",
     draft: options.DraftModel = None,
+    sequences: options.Sequences = None,
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
@@ -41,7 +42,9 @@ def run(
         raise UserError(f"there is no file {source}", hint="check the path")
     if out.exists() and out.samefile(source):
         raise UserError(f"{out} is the input", hint="give another name for the output")
-    lm = options.load(model, device, dtype, threads, context, quant, adapter, int8_cache, speculate, draft)
+    lm = options.load(
+        model, device, dtype, threads, context, quant, adapter, int8_cache, speculate, draft, sequences=sequences
+    )
     with source.open("rb") as file:
         lines = sum(1 for line in file if line.strip())
     with show.counting("rows", lines) as progress:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -46,6 +46,25 @@ DraftModel = Annotated[
     str | None,
     typer.Option("--draft", help="A smaller model of the same tokenizer that guesses.", show_default=False),
 ]
+Sequences = Annotated[
+    int | None, typer.Option(min=1, help="Requests at once.", show_default="4, fewer where memory is short")
+]
+Reuse = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Beginnings of prompts to keep, so that what begins alike is not read again.",
+        show_default="8, if memory allows",
+    ),
+]
+ReuseLimit = Annotated[
+    str | None, typer.Option(help="What these may take together, such as 2G.", show_default="what there is")
+]
+Disk = Annotated[
+    Path | None,
+    typer.Option(help="A folder for those that leave memory; the next start finds them.", show_default="none"),
+]
+DiskLimit = Annotated[str, typer.Option(help="What that folder may hold.")]
 Images = Annotated[
     list[Path] | None, typer.Option("--image", help="A picture to show; may be given again.", show_default=False)
 ]
@@ -88,15 +107,16 @@ def load(
     speculate: str = "auto",
     draft: str | None = None,
     adapters: dict[str, Path] | None = None,
+    **room: Any,
 ) -> LM:
     """The model with its tokenizer, `adapter` in its weights and `adapters` beside them; what loading has to say goes
-    to stderr."""
+    to stderr. `room`: see `gemwright.load`."""
     from gemwright.lm import load as load_lm
 
     use_threads(threads)
     with show.waiting(f"loading {model}"):
         settings = {"device": device, "dtype": dtype, "context": context}
-        more = {"adapters": adapters, "speculate": speculate, "draft": draft}
+        more = {"adapters": adapters, "speculate": speculate, "draft": draft, **room}
         lm = load_lm(model, **settings, quant=quant, adapter=adapter, int8_cache=int8_cache, **more)
     for note in lm.notes:
         show.note(note)

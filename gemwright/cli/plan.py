@@ -19,7 +19,8 @@ def run(
     context: Annotated[
         int | None, typer.Option(help="Tokens of each sequence.", show_default="what the model was made for")
     ] = None,
-    batch: Annotated[int, typer.Option(help="Sequences at once.")] = 1,
+    batch: Annotated[int, typer.Option("--sequences", "--batch", help="Sequences at once.")] = 1,
+    reuse: Annotated[int, typer.Option(help="Beginnings of prompts that are kept for later ones.")] = 0,
     memory: Annotated[
         str | None, typer.Option(help="Memory that may be used, as in 8G.", show_default="what is free here")
     ] = None,
@@ -39,7 +40,7 @@ def run(
     from gemwright.planner.measure import available
 
     room = show.read_size(memory) if memory else available()
-    shape = {"context": context, "batch": batch, "chunk": chunk}
+    shape = {"context": context, "batch": batch, "reuse": reuse, "chunk": chunk}
     counted = plan(model, **shape, dtype=dtype, memory=room, quant=quant, int8_cache=int8_cache)
     if json:
         show.as_json(counted.to_json())
@@ -54,7 +55,8 @@ def run(
 
 def _sequences(counted: Plan) -> str:
     sequences = "1 sequence" if counted.batch == 1 else f"{counted.batch} sequences"
-    return f"{sequences} of {show.number(counted.context)} tokens"
+    kept = {0: "", 1: ", 1 beginning kept"}.get(counted.reuse, f", {counted.reuse} beginnings kept")
+    return f"{sequences} of {show.number(counted.context)} tokens{kept}"
 
 
 def _table(counted: Plan) -> Table:

@@ -59,6 +59,11 @@ def run(
         bool, typer.Option("--remote-images", help="Fetch pictures that clients name by http and https addresses.")
     ] = False,
     origin: Origins = None,
+    sequences: options.Sequences = None,
+    reuse: options.Reuse = None,
+    reuse_limit: options.ReuseLimit = None,
+    disk: options.Disk = None,
+    disk_limit: options.DiskLimit = "20G",
     context: options.Context = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -88,11 +93,15 @@ def run(
         request_seconds=timeout,
         drain_seconds=drain,
         remote_images=remote_images,
+        reuse=reuse,
         origins=tuple(origin or ()),
     )
     inside, named = read_adapters(adapter or [])
+    more = {"speculate": speculate, "draft": draft, "adapters": named, "sequences": sequences, "disk": disk}
+    more |= {"reuse_bytes": show.read_size(reuse_limit) if reuse_limit else None}
+    more |= {"disk_bytes": show.read_size(disk_limit)}
     with _listening(host, port) as listener:
-        lm = options.load(model, device, dtype, threads, context, quant, inside, int8_cache, speculate, draft, named)
+        lm = options.load(model, device, dtype, threads, context, quant, inside, int8_cache, **more)
         _serve(lm, settings, listener, host)
 
 

@@ -13,19 +13,18 @@ from pathlib import Path
 
 import torch
 
-from gemwright.cache import snapshot
-from gemwright.cache.allocate import allocate
-from gemwright.cache.store import Handle
 from gemwright.engine import door
 from gemwright.engine.constrain import Constraint
 from gemwright.engine.drawing import Drawn, Ready, run
 from gemwright.engine.eyes import Eyes
+from gemwright.engine.held import Held, held
 from gemwright.engine.places import Places
 from gemwright.engine.progress import Progress, Session
 from gemwright.engine.proposer import Facts, Proposer
 from gemwright.engine.request import Completion, Event, PromptImage, Request, RequestError, Sampling
-from gemwright.engine.room import capacity, choose_context, default_reuse
+from gemwright.engine.room import make_room
 from gemwright.engine.schedule import Part, Schedule
+from gemwright.engine.shelf import DISK_BYTES, Shelf
 from gemwright.engine.speculate import Speculation
 from gemwright.errors import UserError
 from gemwright.nn.adapters import Adapters
@@ -51,7 +50,7 @@ class Engine:
         tokenizer: Tokenizer | None = None,
         *,
         context: int | None = None,
-        sequences: int = 8,
+        sequences: int | None = 8,
         chunk: int = 512,
         defaults: Sampling | None = None,
         int8_cache: bool = False,
@@ -59,6 +58,9 @@ class Engine:
         reuse: int | None = 0,
         adapters: Adapters | None = None,
         speculate: Proposer | None = None,
+        reuse_bytes: int | None = None,
+        disk: str | Path | None = None,
+        disk_bytes: int = DISK_BYTES,
     ) -> None:
         """Allocates the cache, in the model's dtype and on its device.
 
@@ -67,7 +69,7 @@ class Engine:
             tokenizer: None gives ids only: completions without text, no stop strings.
             context: tokens that one sequence may have, prompt and answer (default: what the model was made for, less
                 where memory is short, with a warning).
-            sequences: requests that run at once, idle conversations included.
+            sequences: requests that run at once, idle conversations included (None: 4, fewer where memory is short).
             chunk: prompt tokens in one step; a picture with more of them has a step of its own.
             defaults: the checkpoint's sampling (see `request.defaults_of`); default: Gemma's own, and the tokenizer's
                 stop ids.
@@ -78,43 +80,35 @@ class Engine:
             adapters: those that requests may name; engines may share them. More can be added and removed later.
             speculate: guesses what comes next; what comes true is drawn in fewer steps, with the same text (see
                 `engine.speculate`). One proposer serves one engine.
+            reuse_bytes: that these may keep together (None: what there is).
+            disk: a folder that takes those that leave memory, and gives them to later processes too (see `Shelf`).
+            disk_bytes: of that folder at most.
 
-        Raises `UserError` for a context that the model was not made for, or that the memory does not hold, and for a
-        proposer of another tokenizer.
+        Raises `UserError` for a context that the model was not made for, or that the memory does not hold, for a
+        proposer of another tokenizer, and for a folder that cannot be used.
         """
         self.model = model
         self.tokenizer = tokenizer
         self.device = model.device
         self.adapters = Adapters(model.spec, model.device) if adapters is None else adapters
-        if reuse is None:
-            reuse = default_reuse(model.spec, dtype=model.dtype, device=self.device)
-        place = {"dtype": model.dtype, "device": self.device, "int8": int8_cache}
-        size = {"sequences": sequences, "spare": reuse, **place}
-        self.context = choose_context(model.spec, context, **size)
+        room = make_room(model, context=context, sequences=sequences, reuse=reuse, int8=int8_cache)
+        self.cache, self.context, self.sequences = room.cache, room.context, room.sequences
         if defaults is None:
             defaults = Sampling(stop_ids=stop_ids(tokenizer, None) if tokenizer else ())
         self.defaults = defaults
-        tokens = capacity(model.spec, self.context)
-        try:
-            self.cache = allocate(model.spec, tokens=tokens, weights=model.digest(), **size)
-        except RuntimeError as error:
-            raise UserError(
-                f"the memory does not hold a cache for {sequences} sequences of {tokens} tokens",
-                hint="give a smaller context; gemwright plan shows what fits",
-            ) from error
-        self._sequences = sequences
         self._eyes = eyes
         banned = door.never_drawn(tokenizer, model.spec.vocab)
         self._banned = torch.tensor(banned, dtype=torch.int64, device=self.device)
-        self._schedule = Schedule(places=sequences, chunk=chunk)
+        self._schedule = Schedule(places=room.sequences, chunk=chunk)
         self._live: dict[int, Progress] = {}
-        self._places = Places(self.cache, sequences=sequences, reuse=reuse, chunk=chunk)
-        self._idle = self._places.idle
+        shelf = None if disk is None else Shelf(disk, self.cache, limit=disk_bytes)
+        size = {"sequences": room.sequences, "reuse": room.reuse, "reuse_bytes": reuse_bytes}
+        self._places = Places(self.cache, **size, chunk=chunk, shelf=shelf)
         self._outbox: list[Event] = []
         self._failed: dict[int, UserError] = {}  # requests that could not go on, until their reader hears of it
         self._next = 0
-        facts = {"tokenizer": tokenizer, "vocab": model.spec.vocab, "context": self.context, "sequences": sequences}
-        facts |= {"chunk": chunk, "slack": self.cache.slack, "banned": tuple(banned)}
+        facts = {"tokenizer": tokenizer, "vocab": model.spec.vocab, "context": self.context}
+        facts |= {"sequences": self.sequences, "chunk": chunk, "slack": self.cache.slack, "banned": tuple(banned)}
         self._speculation = Speculation(speculate, Facts(**facts)) if speculate else None
 
     # ------------------------------------------------------------------------------------------------- the machine
@@ -150,7 +144,7 @@ class Engine:
             adapter.users += 1
         if session is not None:
             session.busy = True
-        self._schedule.add(key)
+        self._schedule.add(key, request.priority)
         return key
 
     def step(self) -> list[Event]:
@@ -203,47 +197,42 @@ class Engine:
         """Whether a request is waiting or running."""
         return bool(self._live)
 
+    @property
+    def idle(self) -> tuple[Session, ...]:
+        """The sessions that hold a place and have no request under way, longest idle first."""
+        return tuple(self._places.idle)
+
+    def held(self) -> Held:
+        """What the cache holds now, and for whom."""
+        return held(self.cache, self._places, self._live.values(), self._schedule)
+
     def release(self, session: Session) -> None:
         """Frees what an idle session holds. A session that is at work gives its place back when its request ends."""
         self._places.release(session)
 
     def twin(self, session: Session) -> Session:
         """An idle session's twin; it remembers nothing where no place is free, and is then read again."""
-        twin, handle = Session(), session.handle
-        running = len(self._schedule.running)
-        if handle is None or session.busy or running + 2 > self._sequences:
-            return twin
-        self._idle[session] = self._idle.pop(session)  # the last to give way, so that it need not
-        if self._places.adopt(twin, running, lambda: self.cache.fork(handle)):
-            twin.ids, twin.images, twin.adapter = list(session.ids), session.images, session.adapter
-        return twin
+        return self._places.twin(session, len(self._schedule.running))
 
     def save(self, session: Session, path: str | Path, note: str) -> None:
         """Writes what a session remembers, and a note with it, into a file. Raises `UserError` where it cannot be
         written, `ValueError` for a session at work."""
-        if session.busy:
-            raise ValueError("this session has a request under way; finish or cancel it first")
-        ids = session.ids if session.handle is not None else ()
-        snapshot.save(self.cache, session.handle, path, ids, note, session.adapter)
+        self._places.save(session, path, note)
 
     def reopen(self, path: str | Path, images: Sequence[PromptImage] = (), adapter: str | None = None) -> Session:
         """The session of a file, `images` the pictures of its conversation, `adapter` the name of what it goes on with.
         It remembers nothing where only a note was saved, or where no place is free. Raises `UserError` as
         `snapshot.load`."""
-        session = Session()
-        session.adapter = self.adapters.fingerprint(adapter)
-
-        def read() -> Handle | None:
-            handle, session.ids = snapshot.load(self.cache, path, session.adapter)
-            return handle
-
-        if self._places.adopt(session, len(self._schedule.running), read):
-            session.images = tuple(image for image in images if image.end <= len(session.ids))
-        return session
+        under = self.adapters.fingerprint(adapter)
+        return self._places.reopen(path, images, len(self._schedule.running), under)
 
     def forget(self) -> None:
-        """Frees the beginnings of prompts that are kept for reuse."""
+        """Frees the beginnings of prompts that are kept for reuse; not those on disk."""
         self._places.prefixes.clear()
+
+    def close(self) -> None:
+        """Frees them and what idle sessions hold; with a disk, it has all of worth when this returns, and is left."""
+        self._places.close()
 
     # ---------------------------------------------------------------------------------------------- ways to drive it
 
@@ -304,9 +293,11 @@ class Engine:
 
     def _advance(self) -> None:
         """One step: its events go to the box."""
-        for key in self._schedule.admit():
-            self._places.admit(self._live[key], len(self._schedule.running))
         live = self._live
+        for key, loser in self._schedule.admit():
+            if loser is not None:
+                self._places.suspend(live[loser])
+            self._places.admit(live[key], len(self._schedule.running))
         parts = self._schedule.parts(lambda key: live[key].pending, lambda key: live[key].pictures())
         members = [(self._live[part.request], part) for part in parts]
         if not members:

@@ -2,7 +2,7 @@
 
 Windows and recurrent states can only be taken up where a snapshot was made, or a few tokens before it. So snapshots are
 kept of the places where later prompts are likely to part: where a prompt ended, where an answer ended, and chunk by
-chunk within a long prompt. The number of snapshots is bounded; the least valuable gives way.
+chunk within a long prompt. Their number is bounded, and may be in bytes; the least valuable gives way.
 """
 
 from __future__ import annotations
@@ -40,28 +40,46 @@ def shared(some: numpy.ndarray, other: numpy.ndarray) -> int:
     return int(apart.argmax()) if apart.any() else least
 
 
+def usable(known: numpy.ndarray, prompt: numpy.ndarray, images: Sequence[PromptImage] = ()) -> int:
+    """How many tokens of a prompt what is known saves: at least the last one is left to run, and no picture is cut."""
+    count = min(shared(known, prompt), len(prompt) - 1)
+    return next((image.first for image in images if image.first < count < image.end), count)
+
+
 @dataclass(eq=False, kw_only=True)
 class Kept:
     """A snapshot of `len(path)` tokens. `turn`: at the end of a turn. `used`: when it was last of use, counted in
-    prompts."""
+    prompts. `found`: has a prompt gone on from it? `awaited`: does a request that gave up its place wait for it?"""
 
     handle: Any
     path: numpy.ndarray
     turn: bool
     used: int = 0
+    found: bool = False
+    awaited: bool = False
 
 
 class Prefixes:
-    """The snapshots that are kept, `most` at most.
+    """The snapshots that are kept, `most` at most, and no more than have room.
 
     A snapshot's value is the number of tokens that would have to be read again without it, given the others; it is
-    larger at the end of a turn and halves, thirds, ... with the prompts that came without using it.
+    larger at the end of a turn and halves, thirds, ... with the prompts that came without using it. What a request that
+    gave up its place waits for is worth more than all else.
     """
 
-    def __init__(self, most: int, *, back: Callable[[Any, int], bool], free: Callable[[Any], object]) -> None:
+    def __init__(
+        self,
+        most: int,
+        *,
+        back: Callable[[Any, int], bool],
+        free: Callable[[Any], object],
+        fits: Callable[[list[Any]], bool] = lambda handles: True,
+        last: Callable[[Kept], object] = lambda kept: None,
+    ) -> None:
         """`back(handle, count)`: can a sequence that goes on from this snapshot take back so many tokens? `free`: gives
-        up a snapshot's memory."""
-        self._most, self._back, self._free = most, back, free
+        up a snapshot's memory. `fits(handles)`: may so much be kept? `last(kept)`: hears of one that gives way, before
+        it is freed."""
+        self._most, self._back, self._free, self._fits, self._last = most, back, free, fits, last
         self._kept: list[Kept] = []
         self._clock = 0
 
@@ -73,37 +91,51 @@ class Prefixes:
         """The snapshots."""
         return [one.handle for one in self._kept]
 
+    @property
+    def kept(self) -> tuple[Kept, ...]:
+        """The snapshots, with what is known of them."""
+        return tuple(self._kept)
+
     def find(self, prompt: numpy.ndarray, images: Sequence[PromptImage] = ()) -> tuple[Any, int]:
-        """The snapshot that saves a prompt most, and how many of its tokens; 0 where none does. At least the last token
-        is left to run, and no picture is cut."""
+        """The snapshot that saves a prompt most, and how many of its tokens; 0 where none does."""
         self._clock += 1
         best, most = None, 0
         for one in self._kept:
-            count = min(shared(one.path, prompt), len(prompt) - 1)
-            count = next((image.first for image in images if image.first < count < image.end), count)
+            count = usable(one.path, prompt, images)
             if count > most and self._back(one.handle, len(one.path) - count):
                 best, most = one, count
         if best is None:
             return None, 0
-        best.used = self._clock
+        best.used, best.found = self._clock, True
         return best.handle, most
 
     def known(self, path: numpy.ndarray) -> bool:
         """Is there a snapshot of exactly these tokens? It counts as used now."""
+        return self._same(path) is not None
+
+    def _same(self, path: numpy.ndarray) -> Kept | None:
         for one in self._kept:
             if len(one.path) == len(path) == shared(one.path, path):
                 one.used = self._clock
-                return True
-        return False
+                return one
+        return None
 
-    def add(self, handle: Any, path: numpy.ndarray, *, turn: bool) -> None:
-        """Keeps a snapshot, or frees it at once if it is worth less than the others."""
-        if self.known(path):
+    def add(self, handle: Any, path: numpy.ndarray, *, turn: bool, awaited: bool = False) -> None:
+        """Keeps a snapshot, or frees it at once if it is known or worth less than the others."""
+        same = self._same(path)
+        if same is not None:
+            same.turn, same.awaited = same.turn or turn, same.awaited or awaited
             self._free(handle)
             return
-        self._kept.append(Kept(handle=handle, path=path, turn=turn, used=self._clock))
-        while len(self._kept) > self._most:
+        self._kept.append(Kept(handle=handle, path=path, turn=turn, used=self._clock, awaited=awaited))
+        while len(self._kept) > self._most or (self._kept and not self._fits(self.handles)):
             self.drop()
+
+    def end(self, path: numpy.ndarray) -> None:
+        """The request of these tokens runs again, or has ended: it waits for none of its beginnings."""
+        for one in self._kept:
+            if one.awaited and shared(one.path, path) == len(one.path):
+                one.awaited = False
 
     def drop(self) -> bool:
         """Frees the least valuable snapshot, the oldest of equals; false if there is none."""
@@ -111,6 +143,7 @@ class Prefixes:
             return False
         worst = min(self._kept, key=self._value)
         self._kept.remove(worst)
+        self._last(worst)
         self._free(worst.handle)
         return True
 
@@ -119,9 +152,9 @@ class Prefixes:
         while self._kept:
             self._free(self._kept.pop().handle)
 
-    def _value(self, one: Kept) -> float:
+    def _value(self, one: Kept) -> tuple[bool, float]:
         saved = len(one.path) - max((self._instead(one, other) for other in self._kept if other is not one), default=0)
-        return saved * (_TURN if one.turn else 1.0) / (1 + self._clock - one.used)
+        return one.awaited, saved * (_TURN if one.turn else 1.0) / (1 + self._clock - one.used)
 
     def _instead(self, one: Kept, other: Kept) -> int:
         """How many tokens of a snapshot another one could stand in for."""

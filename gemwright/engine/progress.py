@@ -79,6 +79,7 @@ class Progress:
         self.adapter = adapter
         self.handle: Any = None
         self.cached = 0
+        self.begun = False  # had it a place before?
         self.marked = 0  # tokens at the last snapshot
         self.prefill_seconds = 0.0
         self.decode_seconds = 0.0

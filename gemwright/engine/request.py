@@ -169,17 +169,23 @@ class PromptImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A prompt as token ids, taken as they are, the pictures among them in order, and how to go on from it. `adapter`:
-    the name of one that the engine holds; None: the model's own weights alone."""
+    """A prompt as token ids, taken as they are, the pictures among them in order, and how to go on from it.
+
+    `adapter`: the name of one that the engine holds; None: the model's own weights alone. `priority`: where places are
+    short, a higher one comes first, and takes the place of a lower one that runs, which goes on later with the same
+    answer.
+    """
 
     ids: tuple[int, ...]
     sampling: Sampling = Sampling()
     images: tuple[PromptImage, ...] = ()
     adapter: str | None = None
+    priority: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ids", tuple(self.ids))
         object.__setattr__(self, "images", tuple(self.images))
+        _whole("priority", self.priority, least=None)
 
 
 @dataclass(frozen=True, kw_only=True)

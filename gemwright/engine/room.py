@@ -1,21 +1,71 @@
-"""How long a context an engine has: what was asked for, or what the machine has room for."""
+"""How much an engine holds: what was asked for, or what the machine has room for.
+
+Every sequence has room for a whole context, whatever the others do: requests wait for a place, and once they have one
+the memory cannot run out under them.
+"""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from gemwright.arch.spec import Attention, Model
-from gemwright.cache.allocate import allocate
+from gemwright.cache.allocate import Cache, allocate
 from gemwright.errors import UserError
+from gemwright.nn.decoder import Decoder
 from gemwright.planner.measure import available
 
 _SHARE = 0.5  # of the free memory that a cache may take unasked
 _REUSED = 0.1  # of the free memory that windows and states kept for reuse may take unasked
 _BEGINNINGS = 8  # of prompts that are kept unasked
 _FEWEST = 2  # of them: where a conversation's last answer ended, and where its question did
+_SEQUENCES = 4  # that run or rest at once unasked
 _LEAST = 2048  # tokens; a machine without room for this has other worries
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """The cache of an engine: `sequences` of `context` tokens each, and windows and states of `reuse` more."""
+
+    cache: Cache
+    context: int | None
+    sequences: int
+    reuse: int
+
+
+def make_room(
+    model: Decoder, *, context: int | None, sequences: int | None, reuse: int | None, int8: bool = False
+) -> Room:
+    """Allocates a cache in the model's dtype and on its device; None is the default of each.
+
+    Raises `UserError` for a context that the model was not made for, a number that means nothing, and where the memory
+    does not hold it.
+    """
+    spec = model.spec
+    place: dict[str, Any] = {"dtype": model.dtype, "device": model.device}
+    if sequences is None:
+        sequences = default_sequences(spec, context, int8=int8, **place)
+    if reuse is None:
+        reuse = default_reuse(spec, **place)
+    if sequences < 1 or reuse < 0:
+        raise UserError(
+            f"an engine cannot run {sequences} sequences and keep {reuse} beginnings",
+            hint="give at least one sequence, and 0 beginnings or more",
+        )
+    size = {"sequences": sequences, "spare": reuse, "int8": int8, **place}
+    context = choose_context(spec, context, **size)
+    tokens = capacity(spec, context)
+    try:
+        cache = allocate(spec, tokens=tokens, weights=model.digest(), **size)
+    except RuntimeError as error:
+        raise UserError(
+            f"the memory does not hold a cache for {sequences} sequences of {tokens} tokens",
+            hint="give fewer sequences or a smaller context; gemwright plan shows what fits",
+        ) from error
+    return Room(cache=cache, context=context, sequences=sequences, reuse=reuse)
 
 
 def capacity(spec: Model, context: int | None) -> int:
@@ -80,9 +130,21 @@ def default_context(
         warnings.warn(
             f"a context of {context} tokens instead of {whole}, whose cache of {needed / 1e9:.1f} GB is too much for "
             f"{free / 1e9:.1f} GB of free memory; give a context to choose another",
-            stacklevel=4,
+            stacklevel=5,
         )
     return context
+
+
+def default_sequences(
+    spec: Model, context: int | None, *, dtype: torch.dtype, device: torch.device, int8: bool, free: int | None = None
+) -> int:
+    """How many sequences to hold at once: 4, or as many as have the context that was asked for in half of the free
+    memory; without one, contexts are as long as these leave room for. `free`: as in `default_context`."""
+    free = free_bytes(device) if free is None else free
+    if context is None or free is None:
+        return _SEQUENCES
+    one = allocate(spec, sequences=1, tokens=max(1, context), dtype=dtype, device="meta", int8=int8).bytes()
+    return max(1, min(_SEQUENCES, int(_SHARE * free) // max(1, sum(one.values()))))
 
 
 def default_reuse(spec: Model, *, dtype: torch.dtype, device: torch.device, free: int | None = None) -> int:

@@ -6,10 +6,14 @@ token, which is then the one pending id. A request that lost its place in the ca
 step needs one rule:
 
 - every running request with a single pending id runs it (this is batched decode);
-- the longer ones share `chunk` tokens, the oldest first (this is chunked prefill, in the same ragged step);
+- the longer ones share `chunk` tokens, those of the highest priority first, the oldest of equals (this is chunked
+  prefill, in the same ragged step);
 - a picture is run whole: a share ends before one that it would cut, and a picture that comes next and is larger than
   `chunk` makes a share of its own, in a step where no other prompt has one before it;
-- a place that is free goes to the request that has waited longest.
+- a place that is free goes to the request of the highest priority, to the one that has waited longest of these; where
+  none is free, a waiting request takes the place of a running one of lower priority, the youngest of the lowest;
+- so that nobody waits for ever, every fourth free place, and the first share of every fourth step, go by age alone, and
+  who has got a place by age keeps it for some tokens.
 
 A step thus holds at most `chunk` tokens of prompts (or one picture) and one token for each of the others, so that its
 memory is bounded and a long prompt never stops the others from drawing.
@@ -19,6 +23,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+
+_FAIR = 4  # of so many places, and of so many steps, one goes by age
+_KEPT = 64  # tokens that a request with a place by age draws before it may have to give way
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +37,26 @@ class Part:
     last: bool
 
 
+@dataclass(kw_only=True)
+class _Entry:
+    """A request. `age`: when it came, the oldest first. `owed`: tokens that it draws before it may give way."""
+
+    request: int
+    priority: int
+    age: int
+    owed: int = 0
+
+
+def _rank(entry: _Entry) -> tuple[int, int]:
+    return (-entry.priority, entry.age)
+
+
+def _age(entry: _Entry) -> int:
+    return entry.age
+
+
 class Schedule:
-    """The requests that wait and those that run, by number, oldest first."""
+    """The requests that wait and those that run, by number."""
 
     def __init__(self, *, places: int, chunk: int) -> None:
         """`places`: requests that run at once. `chunk`: tokens of prompts in one step. Both at least 1."""
@@ -39,35 +64,49 @@ class Schedule:
             raise ValueError(f"a schedule needs at least one place and one token a step, not {places} and {chunk}")
         self._places = places
         self._chunk = chunk
-        self._waiting: dict[int, None] = {}  # a dict keeps the order and forgets in constant time
-        self._running: dict[int, None] = {}
+        self._waiting: dict[int, _Entry] = {}
+        self._running: dict[int, _Entry] = {}
+        self._came = self._given = self._steps = 0
 
     @property
     def waiting(self) -> tuple[int, ...]:
         """The requests that wait for a place, oldest first."""
-        return tuple(self._waiting)
+        return tuple(entry.request for entry in sorted(self._waiting.values(), key=_age))
 
     @property
     def running(self) -> tuple[int, ...]:
         """The requests that hold a place, oldest first."""
-        return tuple(self._running)
+        return tuple(entry.request for entry in sorted(self._running.values(), key=_age))
 
-    def add(self, request: int) -> None:
-        """A new request goes to the end of the queue."""
-        self._waiting[request] = None
+    def add(self, request: int, priority: int = 0) -> None:
+        """A new request waits for a place; higher priorities come first."""
+        self._came += 1
+        self._waiting[request] = _Entry(request=request, priority=priority, age=self._came)
 
     def remove(self, request: int) -> None:
         """Forgets a request, wherever it stands: its place is free at once."""
         self._waiting.pop(request, None)
         self._running.pop(request, None)
 
-    def admit(self) -> Iterable[int]:
-        """Gives free places to those who wait, one after the other, and yields each."""
-        while self._waiting and len(self._running) < self._places:
-            request = next(iter(self._waiting))
-            del self._waiting[request]
-            self._running[request] = None
-            yield request
+    def admit(self) -> Iterable[tuple[int, int | None]]:
+        """Gives places to those who wait, one after the other, and yields each with the running request that had to
+        give way to it and waits again (None: a place was free)."""
+        while self._waiting:
+            first, loser = min(self._waiting.values(), key=_rank), None
+            if len(self._running) < self._places:
+                self._given += 1
+                oldest = min(self._waiting.values(), key=_age)
+                if self._given % _FAIR == 0 and oldest is not first:
+                    first = oldest
+                    first.owed = _KEPT
+            else:
+                weak = [entry for entry in self._running.values() if not entry.owed and entry.priority < first.priority]
+                if not weak:
+                    return
+                loser = max(weak, key=_rank).request
+                self._waiting[loser] = self._running.pop(loser)
+            self._running[first.request] = self._waiting.pop(first.request)
+            yield first.request, loser
 
     def parts(
         self,
@@ -76,19 +115,21 @@ class Schedule:
     ) -> list[Part]:
         """The next step's shares; `pending` tells how many ids of a running request the cache does not hold (≥ 1),
         `pictures` where pictures begin and end among these, counted from the first."""
+        self._steps += 1
         budget = self._chunk
         parts = []
-        for request in self._running:
+        for entry in sorted(self._running.values(), key=_rank if self._steps % _FAIR else _age):
+            request = entry.request
             left = pending(request)
             if left < 1:
                 raise ValueError(f"request {request} has {left} pending ids, a running one has at least 1")
-            if left == 1:
-                parts.append(Part(request=request, count=1, last=True))
-                continue
-            count = _uncut(min(left, budget), pictures(request), alone=budget == self._chunk)
-            budget = max(0, budget - count)
+            count = 1
+            if left > 1:
+                count = _uncut(min(left, budget), pictures(request), alone=budget == self._chunk)
+                budget = max(0, budget - count)
             if count:
                 parts.append(Part(request=request, count=count, last=count == left))
+            entry.owed = max(0, entry.owed - (count == left))
         return parts
 
 

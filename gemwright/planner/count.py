@@ -114,11 +114,13 @@ def vision_parameters(vision: Vision, width: int) -> int:
 
 
 def cache_bytes(
-    spec: Model, *, context: int, batch: int, dtype: torch.dtype, slack: int = 8, int8: bool = False
+    spec: Model, *, context: int, batch: int, dtype: torch.dtype, slack: int = 8, int8: bool = False, spare: int = 0
 ) -> dict[str, int]:
-    """Bytes of the cache of `batch` sequences of `context` tokens: "global", "local" and "recurrent" layers. `int8`:
-    see `cache.allocate`."""
-    cache = allocate(spec, sequences=batch, tokens=context, slack=slack, dtype=dtype, device="meta", int8=int8)
+    """Bytes of the cache of `batch` sequences of `context` tokens: "global", "local" and "recurrent" layers. `int8`,
+    `spare`: see `cache.allocate`."""
+    cache = allocate(
+        spec, sequences=batch, tokens=context, slack=slack, dtype=dtype, device="meta", int8=int8, spare=spare
+    )
     return cache.bytes()
 
 

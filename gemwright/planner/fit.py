@@ -33,11 +33,12 @@ class Plan:
 
     `quant`: the scheme that rounds the weights (None: they stay as the files have them). `weights`: by part, as they
     are packed; `copies`: what packed blocks keep beside them. `vision`: the picture tower, which is not loaded and not
-    in the total. `int8_cache`: the global layers remember signed bytes. `cache`: by kind of layer (global, local,
-    recurrent). `activations` and `logits` take turns in a step: the larger one counts. `tokenizer`: its tables.
-    `runtime`, `scratch`: measured once, see `fit.RUNTIME`. `all_full`: the cache if every attention layer were global.
-    `memory`: bytes that may be used (None: not said). `longest`: the longest context that fits in them (None: not
-    asked, or any, as `unbounded` says; 0: none does).
+    in the total. `int8_cache`: the global layers remember signed bytes. `reuse`: beginnings of prompts whose windows
+    and states the cache has room for, beside the sequences. `cache`: by kind of layer (global, local, recurrent).
+    `activations` and `logits` take turns in a step: the larger one counts. `tokenizer`: its tables. `runtime`,
+    `scratch`: measured once, see `fit.RUNTIME`. `all_full`: the cache if every attention layer were global. `memory`:
+    bytes that may be used (None: not said). `longest`: the longest context that fits in them (None: not asked, or any,
+    as `unbounded` says; 0: none does).
     """
 
     name: str
@@ -45,6 +46,7 @@ class Plan:
     quant: str | None
     context: int
     batch: int
+    reuse: int
     chunk: int
     weights: dict[str, int]
     copies: int
@@ -95,6 +97,7 @@ def plan(
     *,
     context: int | None = None,
     batch: int = 1,
+    reuse: int = 0,
     chunk: int = 512,
     dtype: str | torch.dtype = "auto",
     memory: int | None = None,
@@ -105,9 +108,10 @@ def plan(
 
     `model`: a folder or .ckpt file, a hub name, a published name (no file of it is needed), a spec, or None for the
     model that ships with the package. `context`: tokens of each of `batch` sequences (default: what the model was made
-    for). `chunk`: prompt tokens in a step. `dtype`: "auto" is the dtype in which files that are here are loaded, else
-    bfloat16. `memory`: bytes that may be used; the plan then tells the longest context that fits. `quant`: a scheme
-    that rounds the weights; without it they are held as the files have them. `int8_cache`: see `Engine`.
+    for). `reuse`: beginnings of prompts that are kept (see `Engine`). `chunk`: prompt tokens in a step. `dtype`: "auto"
+    is the dtype in which files that are here are loaded, else bfloat16. `memory`: bytes that may be used; the plan then
+    tells the longest context that fits. `quant`: a scheme that rounds the weights; without it they are held as the
+    files have them. `int8_cache`: see `Engine`.
 
     Raises `UserError` for an unknown model, dtype or scheme and for numbers that cannot be planned.
     """
@@ -118,7 +122,7 @@ def plan(
     found = replace(found, forms=_packed(found, chosen, wanted))
     if context is None:
         context = spec.context or ENDLESS
-    for name, value, least in (("context", context, 2), ("batch", batch, 1), ("chunk", chunk, 1)):
+    for name, value, least in (("context", context, 2), ("batch", batch, 1), ("reuse", reuse, 0), ("chunk", chunk, 1)):
         if value < least:
             raise UserError(f"{name} is {value}, it must be at least {least}", hint=f"give a larger {name}")
     if spec.context is not None and context > spec.context:
@@ -130,7 +134,7 @@ def plan(
         raise UserError(f"a memory of {memory} bytes holds nothing", hint="give a size such as 8G")
 
     def at(tokens: int, longest: int | None = None, unbounded: bool = False) -> Plan:
-        counted = _count(found, tokens, batch, chunk, chosen, int8_cache)
+        counted = _count(found, tokens, batch, reuse, chunk, chosen, int8_cache)
         name = None if wanted is None else wanted.name
         return replace(counted, quant=name, memory=memory, longest=longest, unbounded=unbounded)
 
@@ -161,25 +165,26 @@ def _packed(found: _Found, dtype: torch.dtype, wanted: Scheme | None) -> count.F
     return tuple((name, matrix.form) for name, matrix in matrices.items())
 
 
-def _count(found: _Found, context: int, batch: int, chunk: int, dtype: torch.dtype, int8: bool) -> Plan:
+def _count(found: _Found, context: int, batch: int, reuse: int, chunk: int, dtype: torch.dtype, int8: bool) -> Plan:
     """A plan in which nothing is said of quantisation and of memory."""
     spec = found.spec
     shape: dict[str, Any] = {"context": context, "batch": batch, "dtype": dtype, "int8": int8}
     working = count.working(spec, chunk=chunk, **shape, forms=found.forms)
     weights = count.weights(spec, dtype, found.forms, found.norms)
-    full = count.cache_bytes(count.all_full(spec), **shape)
+    full = count.cache_bytes(count.all_full(spec), **shape, spare=reuse)
     return Plan(
         name=spec.name,
         dtype=str(dtype).removeprefix("torch."),
         quant=None,
         context=context,
         batch=batch,
+        reuse=reuse,
         chunk=chunk,
         weights=dict(weights.parts),
         copies=weights.copies,
         vision=count.vision_parameters(spec.vision, spec.width) * dtype.itemsize if spec.vision else 0,
         int8_cache=int8,
-        cache=count.cache_bytes(spec, **shape),
+        cache=count.cache_bytes(spec, **shape, spare=reuse),
         activations=working.activations,
         logits=working.logits,
         tokenizer=found.pieces * PIECE,

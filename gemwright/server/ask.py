@@ -70,13 +70,15 @@ Prompt = str | tuple[int, ...] | tuple[Said, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """A request for text. It has `len(prompts) * n` answers, in this order: all of the first prompt, then the next."""
+    """A request for text. It has `len(prompts) * n` answers, in this order: all of the first prompt, then the next.
+    `priority`: of all of them, 0 or less."""
 
     route: Route
     model: str | None
     prompts: tuple[Prompt, ...]
     sampling: Sampling
     n: int
+    priority: int = 0
     stream: bool
     include_usage: bool
     structure: Structure
@@ -166,6 +168,7 @@ def of_response(body: ResponsesBody, fetched: Fetched = NOTHING) -> Ask:
         prompts=(said,),
         sampling=sampling,
         n=1,
+        priority=body.priority or 0,
         stream=bool(body.stream),
         include_usage=True,
         structure=Structure(response_format=None if plain else wanted),
@@ -191,6 +194,7 @@ def _manner(body: ChatBody | CompletionBody) -> dict[str, Any]:
     return {
         "model": body.model,
         "n": body.n or 1,
+        "priority": body.priority or 0,
         "stream": bool(body.stream),
         "include_usage": bool(options and options.include_usage),
     }

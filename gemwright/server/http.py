@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,6 @@ from gemwright.errors import UserError
 from gemwright.lm import LM
 from gemwright.server.document import add_bodies, body_of
 from gemwright.server.errors import SERVER, ApiError
-from gemwright.server.held import held
 from gemwright.server.schema import ChatBody, CompletionBody, EmbeddingsBody, ResponsesBody
 from gemwright.server.service import Service, Visit
 from gemwright.server.settings import Settings
@@ -54,6 +54,7 @@ def app(lm: LM, settings: Settings | None = None) -> "FastAPI":
         yield
         service.draining = True
         await asyncio.to_thread(service.worker.stop, settings.drain_seconds)
+        await asyncio.to_thread(service.lm.engine.close)
 
     built = FastAPI(title="Gemwright", lifespan=life, docs_url=None, redoc_url=None)
     built.state.service = service
@@ -119,7 +120,7 @@ def _add_watching(app: "FastAPI", service: Service) -> None:
     async def cache_state(request: Request):
         """What the cache holds."""
         service.door.who(request.headers.get("authorization"))
-        return await service.ask_worker(lambda: held(service.lm.engine))
+        return await service.ask_worker(lambda: asdict(service.lm.engine.held()))
 
     @app.get("/metrics")
     async def metrics(request: Request):

@@ -37,13 +37,15 @@ class Prompts:
         run."""
         grammar = grammar_of(ask.structure)
         if grammar is not None and self._lm.tokenizer is not None:
-            vocabulary(
-                self._lm.tokenizer
-            )  # built here: the first time takes long, and the engine's thread must not wait
+            vocabulary(self._lm.tokenizer)  # built here: the first time is long, and the engine must not wait
         samplings = [replace(one, grammar=grammar) for one in ask.samplings()]
         laid = [self.request(prompt, ask.sampling) for prompt in ask.prompts]
         adapter = self.adapter(ask.model)
-        return [replace(request, sampling=one, adapter=adapter) for request in laid for one in samplings]
+        return [
+            replace(request, sampling=one, adapter=adapter, priority=ask.priority)
+            for request in laid
+            for one in samplings
+        ]
 
     def adapter(self, model: str | None) -> str | None:
         """The adapter that clients mean by a model's name; None for the model itself."""

@@ -1,8 +1,8 @@
 """The bodies of requests in OpenAI's shape, checked. Plain data: nothing is done with them here.
 
 A field of the wrong type is refused, and so is one that nobody knows, unless leaving it out changes nothing in the
-answer (`_Body`'s own). Fields that OpenAI lacks (`top_k`, `min_p`, `repetition_penalty`) have the names that other
-servers gave them.
+answer (`_Body`'s own). Fields that OpenAI lacks (`top_k`, `min_p`, `repetition_penalty`, `priority`) have the names
+that other servers gave them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ Ids = Annotated[list[Id], Field(fail_fast=True)]
 Texts = Annotated[list[str], Field(fail_fast=True)]
 Prompts = str | Texts | Ids | Annotated[list[Ids], Field(fail_fast=True)]
 Whole = Annotated[int, Field(ge=1)]
+Priority = Annotated[int, Field(ge=-100, le=0)]  # a client may stand back for others, none may push ahead of them
 Objects = Annotated[list[dict[str, Any]], Field(fail_fast=True)]
 
 
@@ -67,6 +68,7 @@ class _Drawing(_Body):
     stop: Stop | Annotated[list[Stop], Field(fail_fast=True, max_length=_TEXTS)] | None = None
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(default=None, max_length=1024)
     n: Whole | None = None
+    priority: Priority | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
@@ -143,6 +145,7 @@ class ResponsesBody(_Body):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    priority: Priority | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     text: dict[str, Any] | None = None

@@ -19,7 +19,6 @@ from gemwright.server.embeddings import as_json, pooled
 from gemwright.server.errors import SERVER, ApiError, as_api_error
 from gemwright.server.fetch import Fetcher
 from gemwright.server.flight import Flight, Receive
-from gemwright.server.held import places
 from gemwright.server.limits import Door, full
 from gemwright.server.metrics import Metrics
 from gemwright.server.prompts import Prompts
@@ -72,8 +71,9 @@ class Service:
         self.name = settings.name or lm.spec.name
         if self.name in lm.adapters:
             raise UserError(f"an adapter and the model are both called {self.name!r}", hint="choose another name")
-        engine = lm.start(reuse=None)  # many come with one system text, and again with their whole conversation
-        self.places = places(engine)
+        # Many come with one system text, and again with their whole conversation.
+        engine = lm.start(reuse=settings.reuse)
+        self.places = engine.sequences
         self.worker = Worker(engine)
         self.door = Door(settings)
         self.metrics = Metrics(lambda: self.worker.load)

@@ -29,6 +29,7 @@ class Settings:
         stall_seconds: that a reader may leave what was sent to it unread.
         backlog: drawn tokens that may wait for a slow reader.
         drain_seconds: that requests under way may take after the server was told to stop.
+        reuse: beginnings of prompts that are kept for later requests; None: 8, if memory allows.
         origins: web origins that browsers may ask from (CORS); none: only the server's own page.
     """
 
@@ -51,4 +52,5 @@ class Settings:
     stall_seconds: float = 30.0
     backlog: int = 4096
     drain_seconds: float = 30.0
+    reuse: int | None = None
     origins: tuple[str, ...] = ()

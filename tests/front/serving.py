@@ -55,10 +55,10 @@ class Live:
 
 
 @contextlib.contextmanager
-def running(lm: LM, **settings: Any) -> Iterator[Live]:
-    """Serves a model, with an engine of its own, until the block ends."""
+def running(lm: LM, *, room: dict[str, Any] | None = None, **settings: Any) -> Iterator[Live]:
+    """Serves a model, with an engine of its own that has this `room` (as `load` takes it), until the block ends."""
     beside = {"template": lm.template, "eyes": lm._eyes, "adapters": lm.adapters}
-    own = LM(lm.model, lm.tokenizer, context=lm.engine.context, defaults=lm.engine.defaults, **beside)
+    own = LM(lm.model, lm.tokenizer, context=lm.engine.context, defaults=lm.engine.defaults, **beside, **(room or {}))
     chosen = Settings(**({"drain_seconds": 1.0} | settings))
     built = app(own, chosen)
     serving = server(built, chosen, host="127.0.0.1", port=0)

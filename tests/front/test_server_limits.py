@@ -187,6 +187,9 @@ def test_a_crowd_of_which_half_leaves_ends_with_an_empty_engine(lm: LM) -> None:
             text: ask(live.client(), messages=[{"role": "user", "content": text}], max_tokens=10) for text in questions
         }
         live.service.lm.engine.forget()
+        engine = live.service.lm.engine
+        for session in engine.idle:
+            engine.release(session)
         assert httpx.get(live.url + "/cache").json()["used"] == {"local": 0, "global": 0, "recurrent": 0}
     answers = [pair for pair in found if pair is not None]
     assert len(answers) == 12 and all(text == alone[asked].choices[0].message.content for asked, text in answers)

@@ -62,6 +62,14 @@ def test_a_loaded_folder_answers_as_the_model_that_was_saved(folder: Path, tiny:
     assert lm.folder == folder
 
 
+def test_as_many_run_at_once_as_asked_for_and_four_unasked(folder: Path, tmp_path: Path) -> None:
+    chosen = gemwright.load(folder, context=64, sequences=3, reuse=2, reuse_bytes=1 << 20, disk=tmp_path / "disk")
+    assert chosen.engine.sequences == 3 and (tmp_path / "disk").is_dir()
+    assert gemwright.load(folder, context=64).engine.sequences == 4
+    with pytest.raises(UserError, match="0 sequences"):
+        _ = gemwright.load(folder, context=64, sequences=0).engine
+
+
 def test_the_folders_sampling_is_the_default(folder: Path) -> None:
     lm = gemwright.load(folder)
     assert lm.engine.defaults.temperature == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gemwright.cache.snapshot import Damaged, load, read_note, save
+from gemwright.cache.snapshot import Damaged, load, peek, read_note, save
 from gemwright.errors import UserError
 
 _CHILD = """
@@ -136,3 +136,24 @@ def test_a_note_can_be_saved_alone(make, tmp_path: Path) -> None:
     save(runner.cache, None, tmp_path / "saved", [], note="words")
     assert load(runner.cache, tmp_path / "saved") == (None, [])
     assert read_note(tmp_path / "saved") == "words"
+
+
+def test_another_dtype_of_the_same_bytes_is_found(make, tmp_path: Path) -> None:
+    runner, path = make("ring"), tmp_path / "saved"
+    handle = runner.cache.open()
+    runner.feed([handle], [8])
+    save(runner.cache, handle, path, runner.ids[:8].tolist())
+    path.write_bytes(path.read_bytes().replace(b'"dtype":"F32"', b'"dtype":"I32"'))
+    with pytest.raises(Damaged, match="tensors"):
+        load(runner.cache, path)
+
+
+def test_a_head_tells_length_ids_and_note_without_the_contents(make, tmp_path: Path) -> None:
+    runner, path = make("ring"), tmp_path / "saved"
+    handle = runner.cache.open()
+    runner.feed([handle], [8])
+    runner.cache.rollback(handle, 2)
+    save(runner.cache, handle, path, runner.ids[:6].tolist(), note="words")
+    facts, ids, note = peek(path)
+    assert (facts["length"], facts["high"], facts["identity"]) == (6, 8, runner.cache.identity)
+    assert ids == runner.ids[:6].tolist() and note == "words"

@@ -54,7 +54,7 @@ def test_what_was_open_before_is_given_up(begin: Begin, tmp_path: Path) -> None:
     chat.save(tmp_path / "talk")
     for _ in range(5):
         chat.open(tmp_path / "talk")
-    assert len(chat.engine._idle) == 1
+    assert len(chat.engine.idle) == 1
     chat.clear()
     assert not any(any(store._shares.owners) for store in chat.engine.cache.stores)  # type: ignore[attr-defined]
 

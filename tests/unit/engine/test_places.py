@@ -97,6 +97,19 @@ def test_no_more_is_kept_than_asked_for(tiny: Tiny, family: str) -> None:
     assert len(engine._places.prefixes) == 3
 
 
+def test_no_more_bytes_are_kept_than_asked_for(tiny: Tiny, family: str) -> None:
+    """Room for three beginnings of a block each, of eight that may be kept."""
+    whole = Engine(tiny(family), context=200, sequences=2, reuse=8)
+    for seed in range(4):
+        whole.generate(asked(prompt(40, seed)))
+    one = sum(whole.cache.bytes_used(whole._places.prefixes.handles[0]).values())
+    engine = Engine(tiny(family), context=200, sequences=2, reuse=8, reuse_bytes=3 * one)
+    for seed in range(4):
+        engine.generate(asked(prompt(40, seed)))
+        assert sum(engine.held().kept.values()) <= 3 * one
+    assert engine.held().beginnings == 3 < whole.held().beginnings
+
+
 def test_windows_and_states_of_kept_beginnings_are_counted(tiny: Tiny) -> None:
     spec = tiny("gemma-3-1b").spec
     few, many = (allocate(spec, sequences=2, tokens=64, spare=spare, device="meta").bytes() for spare in (0, 2))

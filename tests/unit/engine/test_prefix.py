@@ -115,3 +115,36 @@ def test_clearing_frees_all_and_dropping_frees_one() -> None:
     assert memory.prefixes.drop() and memory.freed == ["a"]
     memory.prefixes.clear()
     assert sorted(memory.freed) == ["a", "b", "c"] and len(memory.prefixes) == 0
+
+
+def test_what_a_request_waits_for_gives_way_last_until_it_ends() -> None:
+    memory = Memory(most=2)
+    memory.prefixes.add("waits", path(LONG[:10], ()), turn=True, awaited=True)
+    memory.add("a", [7] * 90, turn=True)
+    memory.add("b", [8] * 80, turn=True)
+    assert memory.freed == ["b"]
+    memory.prefixes.end(path(LONG[:12], ()))  # it has drawn two tokens more
+    memory.add("b", [8] * 80, turn=True)
+    assert memory.freed == ["b", "waits"]
+
+
+def test_what_gives_way_is_heard_of_before_it_is_freed() -> None:
+    told: list[str] = []
+    prefixes = Prefixes(
+        1,
+        back=lambda *_: True,
+        free=lambda one: told.append(f"{one} freed"),
+        last=lambda kept: told.append(kept.handle),
+    )
+    prefixes.add("a", path(LONG[:9], ()), turn=True)
+    prefixes.add("b", path([7] * 50, ()), turn=True)
+    prefixes.clear()
+    assert told == ["a", "a freed", "b freed"]
+
+
+def test_no_more_is_kept_than_has_room() -> None:
+    freed: list[str] = []
+    prefixes = Prefixes(9, back=lambda *_: False, free=freed.append, fits=lambda handles: len(handles) <= 2)
+    for name, end in (("a", 20), ("b", 50), ("c", 80)):
+        prefixes.add(name, path([end] * end, ()), turn=False)
+    assert freed == ["a"] and len(prefixes) == 2

@@ -9,7 +9,7 @@ import torch
 
 from gemwright.arch.presets import preset
 from gemwright.cache.allocate import allocate
-from gemwright.engine.room import capacity, default_context, free_bytes
+from gemwright.engine.room import capacity, default_context, default_sequences, free_bytes
 
 CPU = torch.device("cpu")
 LARGE = preset("gemma-3-4b")
@@ -53,3 +53,10 @@ def test_a_global_layer_without_any_limit_is_misuse() -> None:
 def test_the_system_tells_how_much_memory_is_free() -> None:
     free = free_bytes(CPU)
     assert free is None or 1 << 20 < free < 1 << 50
+
+
+def test_sequences_are_four_or_as_many_as_have_their_context_in_half_of_the_memory() -> None:
+    one, place = size(32_768) // 4, {"dtype": torch.bfloat16, "device": CPU, "int8": False}
+    found = [default_sequences(LARGE, 32_768, free=free, **place) for free in (20 * one, 8 * one, 5 * one, one)]
+    assert found == [4, 4, 2, 1]
+    assert default_sequences(LARGE, None, free=one, **place) == 4

@@ -10,7 +10,7 @@ from gemwright.engine.schedule import Part, Schedule
 
 
 def admitted(schedule: Schedule) -> list[int]:
-    return list(schedule.admit())
+    return [request for request, _ in schedule.admit()]
 
 
 def test_places_go_to_those_who_waited_longest() -> None:
@@ -44,6 +44,63 @@ def test_single_tokens_run_beside_a_chunk_that_the_oldest_prompt_takes_first() -
         Part(request=2, count=1, last=True),
         Part(request=3, count=2, last=False),
     ]
+
+
+def test_a_free_place_goes_to_the_highest_priority_and_then_to_age() -> None:
+    schedule = Schedule(places=3, chunk=4)
+    for request, priority in enumerate([0, -5, 3, 0, 3]):
+        schedule.add(request, priority)
+    assert admitted(schedule) == [2, 4, 0]
+    assert schedule.waiting == (1, 3) and schedule.running == (0, 2, 4)
+
+
+def test_the_youngest_of_the_lowest_gives_way_to_a_higher_one() -> None:
+    schedule = Schedule(places=3, chunk=4)
+    for request, priority in enumerate([1, 0, 0]):
+        schedule.add(request, priority)
+    admitted(schedule)
+    schedule.add(3, 2)
+    schedule.add(4, 0)
+    assert list(schedule.admit()) == [(3, 2)]
+    assert schedule.waiting == (2, 4) and schedule.running == (0, 1, 3)
+    schedule.remove(3)
+    assert list(schedule.admit()) == [(2, None)]
+
+
+def test_equals_do_not_take_each_others_places() -> None:
+    schedule = Schedule(places=1, chunk=4)
+    schedule.add(0, 7)
+    admitted(schedule)
+    schedule.add(1, 7)
+    assert list(schedule.admit()) == []
+
+
+def test_prompts_of_a_higher_priority_are_read_first_but_for_every_fourth_step() -> None:
+    schedule = Schedule(places=2, chunk=4)
+    schedule.add(0)
+    schedule.add(1, 1)
+    admitted(schedule)
+    first = [schedule.parts(lambda _: 9)[0].request for _ in range(8)]
+    assert first == [1, 1, 1, 0, 1, 1, 1, 0]
+
+
+@given(places=st.integers(1, 3), priorities=st.lists(st.integers(1, 9), min_size=60, max_size=60))
+def test_a_low_request_ends_however_many_higher_ones_come(places: int, priorities: list[int]) -> None:
+    """A higher request comes with every step, and each of them runs for two."""
+    schedule, drawn = Schedule(places=places, chunk=4), {0: 0}
+    schedule.add(0, 0)
+    for step in range(60 * 16):
+        request = step + 1
+        schedule.add(request, priorities[step % len(priorities)])
+        drawn[request] = 0
+        admitted(schedule)
+        for part in schedule.parts(lambda _: 1):
+            drawn[part.request] += 1
+            if drawn[part.request] == (100 if part.request == 0 else 2):
+                schedule.remove(part.request)
+        if drawn[0] == 100:
+            return
+    raise AssertionError(f"it drew {drawn[0]} tokens of 100")
 
 
 def test_a_request_without_pending_ids_is_misuse() -> None:

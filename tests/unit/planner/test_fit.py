@@ -50,6 +50,14 @@ def test_a_batch_multiplies_the_cache() -> None:
     assert plan(TINY, context=512, batch=3).cache_bytes == 3 * plan(TINY, context=512).cache_bytes
 
 
+def test_kept_beginnings_add_windows_and_states_to_the_cache() -> None:
+    plain, more = (plan(TINY, context=512, batch=2, reuse=reuse) for reuse in (0, 4))
+    assert more.cache["local"] == 3 * plain.cache["local"] and more.cache["global"] == plain.cache["global"]
+    assert more.total - plain.total == 2 * plain.cache["local"]
+    with pytest.raises(UserError, match="reuse is -1"):
+        plan(TINY, reuse=-1)
+
+
 def test_an_int8_cache_makes_room_for_a_longer_context() -> None:
     assert TINY.context is not None
     memory = plan(TINY, context=TINY.context // 2).total

@@ -37,6 +37,12 @@ def test_every_option_reaches_the_sampling() -> None:
     assert ask.sampling == expected
 
 
+def test_a_client_may_stand_back_for_others() -> None:
+    response = of_response(parse(ResponsesBody, json.dumps({"input": "x", "priority": -3}).encode()))
+    assert chat([HELLO], priority=-3).priority == completion(priority=-3).priority == response.priority == -3
+    assert chat([HELLO]).priority == 0
+
+
 def test_what_is_left_out_is_left_to_the_checkpoint() -> None:
     assert chat([HELLO]).sampling == completion().sampling == Sampling()
 

@@ -50,6 +50,7 @@ def test_a_message_that_the_client_got_is_taken_back() -> None:
         ({"stop": ["a"] * 17}, "stop"),
         ({"logit_bias": {"5": 101}}, "logit_bias.5"),
         ({"top_logprobs": 21}, "top_logprobs"),
+        ({"priority": 1}, "priority"),
     ],
 )
 def test_the_field_at_fault_is_named(more: dict[str, Any], param: str) -> None:
