@@ -46,7 +46,7 @@ def run(
     pan_scan: options.PanScan = False,
     session: Annotated[
         Path | None,
-        typer.Option(help="A file to go on from, if it is there, and to leave everything in.", show_default=False),
+        typer.Option(help="A file to go on from, if it is there; saved after each turn.", show_default=False),
     ] = None,
     context: options.Context = None,
     device: options.Device = "auto",
@@ -85,7 +85,7 @@ def run(
     if session is not None:
         session = probe(session)
         _resume(talk, session, system)
-    terminal = _Terminal(talk, pan_scan)
+    terminal = _Terminal(talk, pan_scan, session)
     terminal.look(image or [])
     if sys.stdin.isatty():
         show.dim(
@@ -127,8 +127,11 @@ def _tuned(folder: Path, tokenizer: Tokenizer) -> bool:
 class _Terminal:
     """The lines of a person, one after the other."""
 
-    def __init__(self, talk: Conversation, pan_scan: bool = False) -> None:
+    def __init__(self, talk: Conversation, pan_scan: bool = False, session: Path | None = None) -> None:
+        """`session`: a file that the conversation is saved in after each turn, so that whatever ends the program takes
+        the turn under way and no more."""
         self._talk = talk
+        self._session = session
         self._pan_scan = pan_scan
         self._waiting: list[Shown] = []  # pictures that go with the next message
         self._asks = sys.stdin.isatty()
@@ -187,6 +190,8 @@ class _Terminal:
             self._waiting = []
         show.stream("\n")
         self._stats("stopped; " if stopped else "")
+        if self._session is not None:
+            self._talk.save(self._session)
 
     def _stats(self, lead: str = "") -> None:
         talk = self._talk

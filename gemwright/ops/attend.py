@@ -19,7 +19,8 @@ from gemwright.ops.native import calls, gradients
 from gemwright.ops.pointwise import soft_cap, wide
 from gemwright.ops.span import Span, Tokens, visible
 
-_BLOCK_ROWS = 256  # queries scored at a time where SDPA does not serve: bounds the scores held in memory
+_BLOCK_ROWS = 256  # queries scored at a time where SDPA does not serve, and fewer where that would be more scores
+_BLOCK_SCORES = 128 << 20  # bytes of float32 scores
 _LEAST_BLOCK = 64
 
 
@@ -224,9 +225,11 @@ def _in_blocks(
     asked, past = query.shape[0], key.shape[0] - query.shape[0]
     last = torch.arange(past, past + asked, device=query.device)
     last = last if ahead is None else last + ahead.to(query.device)
+    seen = key.shape[0] if window is None else min(key.shape[0], window + _BLOCK_ROWS)
+    rows = max(1, min(_BLOCK_ROWS, _BLOCK_SCORES // (4 * query.shape[1] * seen)))
     out = []
-    for start in range(0, asked, _BLOCK_ROWS):
-        stop = min(start + _BLOCK_ROWS, asked)
+    for start in range(0, asked, rows):
+        stop = min(start + rows, asked)
         low = 0 if window is None else max(0, past + start - window + 1)
         high = past + stop if ahead is None else int(last[start:stop].max()) + 1
         where = past + start - low, last[start:stop] - low

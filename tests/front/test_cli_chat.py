@@ -93,6 +93,60 @@ def test_a_damaged_session_is_named_and_goes_on(say: Callable, tmp_path: Path) -
     assert first + second.out == whole
 
 
+_KILLED = """
+import os, signal, sys
+from gemwright.cache import snapshot
+from gemwright.cli import show
+
+die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+write, say, left = snapshot.save_file, show.stream, 3
+
+def torn(tensors, path, **words):
+    global left
+    write(tensors, path, **words)
+    left -= 1
+    if not left:
+        os.truncate(path, path.stat().st_size // 2)
+        die()
+
+def cut(text):
+    global left
+    if left == 1:
+        die()
+    say(text)
+    left -= text == "\\n"
+
+if sys.argv.pop(1) == "writing":
+    snapshot.save_file = torn
+else:
+    show.stream = cut
+from gemwright.cli.main import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("place", ["writing", "replying"])
+def test_a_session_killed_in_its_third_turn_has_the_first_two(
+    say: Callable, tiny: Path, tmp_path: Path, place: str
+) -> None:
+    """By SIGKILL, in the middle of the file that is being written, or of the reply."""
+    words = (*BRIEF, "--session", str(tmp_path / "talk"))
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED, place, "chat", str(tiny), "--threads", "1", *words],
+        cwd=ROOT,
+        input="hello\nand then\nonce more\n",
+        text=True,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    known = say(words=words)
+    assert "4 messages from" in known.err and "no whole" not in known.err
+    begun, whole = say("hello", "and then").out, say("hello", "and then", "once more").out
+    assert begun + say("once more", words=words).out == whole
+
+
 @pytest.mark.parametrize("name", ["nowhere/talk", "."])
 def test_a_session_that_could_not_be_left_is_refused_at_once(say: Callable, tmp_path: Path, name: str) -> None:
     ended = say("hello", words=(*BRIEF, "--session", str(tmp_path / name)))

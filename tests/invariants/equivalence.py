@@ -7,6 +7,7 @@ bit    the same arithmetic: not one bit differs.
 round  the same mathematics in another order, in float32: within a bound that is written beside the claim.
 text   the same greedy ids, but where the two best logits are closer than 1e-4 of the logits' standard deviation.
 refusal  what cannot be equal is not attempted.
+bound  no equality: what it may take at most.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
-Kind = Literal["bit", "round", "text", "refusal"]
+Kind = Literal["bit", "round", "text", "refusal", "bound"]
 F = TypeVar("F", bound=Callable[..., object])
 
 # Of the standard deviation of the compared values. `test_bounds.py` measures the noise between two honest references,
 # float32 and float64, and holds these bounds to it.
 LOGITS = 4e-5
+LOGPROBS = 2e-5  # of drawn tokens: the noise is 5e-6 at most, where logits of any row may be off by more
 VALUES = 1e-5
 GRADIENTS = 5e-5  # where single terms reach 14 deviations, torch's own SDPA is 3e-5 off
 

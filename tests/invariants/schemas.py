@@ -71,6 +71,25 @@ def _chain(draw: random.Random, depth: int) -> dict[str, Any]:
     return {"$ref": "#/$defs/chain"}
 
 
+def damaged(value: Any, seed: int) -> Any:
+    """A value with one part of it changed, which may or may not follow the schema still."""
+    draw = random.Random(seed)
+    if isinstance(value, dict) and value and draw.random() < 0.7:
+        name = draw.choice(list(value))
+        rest = {key: inner for key, inner in value.items() if key != name}
+        return rest if draw.random() < 0.3 else {**value, name: damaged(value[name], draw.getrandbits(32))}
+    if isinstance(value, dict):
+        return {**value, draw.choice(WORDS): draw.choice(["", 1, None])}
+    if isinstance(value, list) and value and draw.random() < 0.7:
+        at = draw.randrange(len(value))
+        return [
+            *value[:at],
+            *([] if draw.random() < 0.3 else [damaged(value[at], draw.getrandbits(32))]),
+            *value[at + 1 :],
+        ]
+    return draw.choice([None, True, 0, -12, 2.5, 10**6, "", "on", "a" * 12, [], [1, "x"], [value] * 5, {}, {"k": None}])
+
+
 KINDS = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float)}
 
 

@@ -77,6 +77,7 @@ def check(name: str, seed: int) -> None:
     assert json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False).count(" ") == text.count(" ")
 
 
+@pytest.mark.feature("structured output")
 @pytest.mark.parametrize("seed", range(SHARE))
 @pytest.mark.parametrize("name", small.NAMES)
 @equivalence("an answer drawn under a schema = one that parses and follows it", "bit")
@@ -90,6 +91,22 @@ def test_schemas(name: str, seed: int) -> None:
 def test_a_thousand_schemas(name: str) -> None:
     for seed in range(SHARE * 50):
         check(name, small.NAMES.index(name) + len(small.NAMES) * seed)
+
+
+@pytest.mark.parametrize("seed", range(40))
+@equivalence("what our reader of schemas says of a value = what jsonschema says", "bit")
+def test_the_reader(seed: int) -> None:
+    """Of values that follow their schema, and of such with a part changed."""
+    validator = pytest.importorskip("jsonschema").Draft202012Validator(schemas.schema(seed))
+    draw, state, ids = random.Random(seed), constraint(Grammar.schema(schemas.schema(seed))), list[int]()
+    while not state.done:
+        for id in state.forced() or [draw.choice(state.mask().nonzero().flatten().tolist())]:
+            state.take(id)
+            ids.append(id)
+    value = json.loads(tokenizer().decode(ids))
+    assert validator.is_valid(value)
+    for one in [value, *(schemas.damaged(value, number) for number in range(50))]:
+        assert schemas.follows(one, schemas.schema(seed), schemas.schema(seed)) == validator.is_valid(one), one
 
 
 def walk(grammar: Grammar, seed: int) -> list[Constraint]:
@@ -164,6 +181,7 @@ OFFERED = tools.read_tools(
 )
 
 
+@pytest.mark.feature("structured output")
 @pytest.mark.parametrize("choice", ["auto", "required", {"type": "function", "name": "get_ab"}])
 @pytest.mark.parametrize("name", small.NAMES)
 @equivalence("calls drawn under the grammar of tools = calls read from the reply", "bit")

@@ -81,18 +81,18 @@ def _gemma3_27b(vocab: int) -> PreTrainedModel:
     return Gemma3ForCausalLM(_gemma3_text(vocab, 8.0, 24))
 
 
-def _gemma3_multimodal(vocab: int) -> PreTrainedModel:
+def _gemma3_multimodal(vocab: int, side: int = 56, tokens: int = 4) -> PreTrainedModel:
     vision = SiglipVisionConfig(
         hidden_size=24,
         intermediate_size=40,
         num_hidden_layers=2,
         num_attention_heads=2,
-        image_size=56,
+        image_size=side,
         patch_size=14,
     )
     image = {"boi_token_index": vocab - 3, "eoi_token_index": vocab - 2, "image_token_index": vocab - 1}
     config = Gemma3Config(
-        text_config=_gemma3_text(vocab, 8.0, 16), vision_config=vision, mm_tokens_per_image=4, **image
+        text_config=_gemma3_text(vocab, 8.0, 16), vision_config=vision, mm_tokens_per_image=tokens, **image
     )
     return Gemma3ForConditionalGeneration(config)
 
@@ -130,6 +130,15 @@ def build(case: str, seed: int = 0, vocab: int = VOCAB, echo: float = ECHO) -> P
     model.set_attn_implementation("eager")
     wake(model, seed, echo)
     return model.eval().requires_grad_(False)
+
+
+def save_seeing(folder: Path, *, side: int, tokens: int, vocab: int = VOCAB) -> PreTrainedModel:
+    """An awake model that sees pictures of `side` pixels as so many soft tokens each, written to `folder`."""
+    model = _gemma3_multimodal(vocab, side, tokens)
+    model.set_attn_implementation("eager")
+    wake(model, seed=0)
+    model.eval().requires_grad_(False).save_pretrained(folder)
+    return model
 
 
 def save(case: str, folder: Path, seed: int = 0, vocab: int = VOCAB, echo: float = ECHO) -> PreTrainedModel:

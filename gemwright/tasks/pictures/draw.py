@@ -10,7 +10,7 @@ from itertools import pairwise
 from PIL import Image, ImageDraw
 
 from gemwright.tasks.item import Item
-from gemwright.tasks.pictures.alphabet import ADVANCE, LETTERS, PEN, unit
+from gemwright.tasks.pictures.alphabet import ADVANCE, LETTERS, PEN, WIDTH, unit
 from gemwright.tasks.pictures.scene import COLOURS, LEVELS, Scene, Word
 
 _FINE = 4  # fine pixels along the side of a pixel: edges have 16 steps
@@ -88,23 +88,42 @@ def _write(canvas: _Canvas, word: Word) -> None:
                 canvas.line(start, end, wide, word.colour)
 
 
+def bars(scene: Scene) -> Iterator[tuple[float, float, float, float]]:
+    """Where the bars of a chart are, in pixels: left, top, right, bottom."""
+    _, left, right, bottom, rise = _axes(scene)
+    room = (right - left) / max(len(scene.bars), 1)
+    for place, bar in enumerate(scene.bars):
+        middle = left + (place + 0.5) * room
+        yield middle - room * 0.35, bottom - bar.value * rise, middle + room * 0.35, bottom
+
+
+def letters(word: Word) -> Iterator[tuple[str, float, float]]:
+    """The letters of a text, each with its middle in pixels."""
+    step = unit(word.height)
+    for place, letter in enumerate(word.text):
+        yield letter, word.x + (place * ADVANCE + (WIDTH + PEN) / 2) * step, word.y + word.height / 2
+
+
+def _axes(scene: Scene) -> tuple[float, float, float, float, float]:
+    """Of a chart: the height of its labels, the left and right ends and the bottom of its axes, the height of a
+    value."""
+    label = scene.height / 14
+    bottom, top = scene.height - label, 1.2 * label
+    return label, 2.5 * label, scene.width - label, bottom, (bottom - top) / LEVELS
+
+
 def _chart(canvas: _Canvas, scene: Scene) -> None:
     """Bars on an axis with a line for each value and numbers at the left."""
     ink = "white" if scene.background == "black" else "black"
-    label = scene.height / 14
-    left, right = 2.5 * label, scene.width - label
-    bottom, top = scene.height - label, 1.2 * label
-    rise = (bottom - top) / LEVELS
+    label, left, right, bottom, rise = _axes(scene)
     for value in range(LEVELS + 1):
         height, wide = bottom - value * rise, label / (4 if value in _LABELS else 12)
         canvas.box(left, height - wide / 2, right, height + wide / 2, ink)
         if value in _LABELS:
             wanted = Word(text=str(value), colour=ink, x=round(label / 2), y=round(height - label / 2), height=label)
             _write(canvas, wanted)
-    room = (right - left) / len(scene.bars)
-    for place, bar in enumerate(scene.bars):
-        middle = left + (place + 0.5) * room
-        canvas.box(middle - room * 0.35, bottom - bar.value * rise, middle + room * 0.35, bottom, bar.colour)
+    for bar, place in zip(scene.bars, bars(scene), strict=True):
+        canvas.box(*place, bar.colour)
 
 
 def _around(corners: int, inner: float = 1.0) -> Iterator[tuple[float, float]]:

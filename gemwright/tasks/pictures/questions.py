@@ -18,16 +18,16 @@ from gemwright.tasks.pictures.scene import COLOURS, LEVELS, SHAPES, SIZES, Scene
 from gemwright.tasks.pictures.wording import SPOKEN, filled
 
 SKILL = "pictures"
-MOST = 6  # the greatest number that is asked for
+FEW, MOST = 4, 6  # the greatest number that most tasks ask for, and that one does
 
 _ENGLISH_SHARE = 0.6
-_CLEAR = 0.12  # how far from the middle, as a share of the side, a thing is at the left, and from another left of it
+CLEAR = 0.12  # how far from the middle, as a share of the side, a thing is at the left, and from another left of it
 # For each axis: near 0, near 1, as places in the picture and as relations to another thing.
-_SIDES = {
+SIDES = {
     "x": (("left", "on the left"), ("right", "on the right")),
     "y": (("top", "at the top"), ("bottom", "at the bottom")),
 }
-_RELATIONS = {"x": ("left", "right"), "y": ("above", "below")}
+RELATIONS = {"x": ("left", "right"), "y": ("above", "below")}
 
 
 def _item(task: str, text: str, scene: Scene, ideal: str, **check: object) -> Item:
@@ -47,23 +47,25 @@ def _named(task: str, text: str, scene: Scene, answer: str, wrongs: Iterable[str
     return _item(task, text, scene, ideal or answer, answer=answer, others=barred)
 
 
-def _language(random: random.Random) -> str:
+def a_language(random: random.Random) -> str:
+    """The name of a language: mostly English."""
     return "English" if random.random() < _ENGLISH_SHARE else random.choice(lexicon.NAMES[1:])
 
 
-def _thing(kind: Kind | Thing) -> str:
+def the(kind: Kind | Thing) -> str:
+    """How a thing is called: the red circle."""
     shape, colour = (kind.shape, kind.colour) if isinstance(kind, Thing) else kind
     return f"the {colour} {shape}"
 
 
-def _where(axis: str, thing: Thing, scene: Scene) -> float:
+def where(axis: str, thing: Thing, scene: Scene) -> float:
     """The middle of a thing on an axis, from 0 to 1."""
     return thing.x / scene.width if axis == "x" else thing.y / scene.height
 
 
 def colour(random: random.Random) -> Item:
     """The colour of the only circle, in any language."""
-    language, shape = SPOKEN[_language(random)], random.choice(SHAPES)
+    language, shape = SPOKEN[a_language(random)], random.choice(SHAPES)
     background, colours = palette(random)
     rest = kinds(random, random.randint(0, 3), shapes_but(shape), colours)
     scene = scatter(random, background, [(shape, colours[0]), *rest])
@@ -75,7 +77,7 @@ def colour(random: random.Random) -> Item:
 
 def shape(random: random.Random) -> Item:
     """The shape of the only red thing, in any language."""
-    language, shape = SPOKEN[_language(random)], random.choice(SHAPES)
+    language, shape = SPOKEN[a_language(random)], random.choice(SHAPES)
     background, (colour, *rest) = palette(random)
     scene = scatter(random, background, [(shape, colour), *kinds(random, random.randint(0, 3), SHAPES, rest)])
     text = wording.about_colour(random.choice(wording.SHAPE[language.name]), language, colour)
@@ -90,19 +92,28 @@ def background(random: random.Random) -> Item:
 
 
 def count(random: random.Random) -> Item:
-    """How many circles there are, none to six, in any language."""
-    language, shape, number = SPOKEN[_language(random)], random.choice(SHAPES), random.randint(0, MOST)
+    """How many circles there are, none to four, in any language."""
+    return _counted("count", random, random.randint(0, FEW))
+
+
+def count_many(random: random.Random) -> Item:
+    """How many circles there are, five or six, in any language."""
+    return _counted("count_many", random, random.randint(FEW + 1, MOST))
+
+
+def _counted(task: str, random: random.Random, number: int) -> Item:
+    language, shape = SPOKEN[a_language(random)], random.choice(SHAPES)
     background, colours = palette(random)
     asked = kinds(random, number, (shape,), colours)
     rest = kinds(random, random.randint(not number, 2), shapes_but(shape), colours)
     scene = scatter(random, background, asked + rest)
     text = wording.about_shape(random.choice(wording.COUNT[language.name]), language, shape)
-    return _item("count", text, scene, str(number), number=number)
+    return _item(task, text, scene, str(number), number=number)
 
 
 def count_colour(random: random.Random) -> Item:
-    """How many red things there are, none to six."""
-    number = random.randint(0, MOST)
+    """How many red things there are, none to four."""
+    number = random.randint(0, FEW)
     background, (colour, *colours) = palette(random)
     asked = kinds(random, number, SHAPES, (colour,))
     scene = scatter(random, background, asked + kinds(random, random.randint(not number, 2), SHAPES, colours))
@@ -111,8 +122,8 @@ def count_colour(random: random.Random) -> Item:
 
 
 def count_all(random: random.Random) -> Item:
-    """How many things there are, one to six."""
-    number = random.randint(1, MOST)
+    """How many things there are, one to four."""
+    number = random.randint(1, FEW)
     background, colours = palette(random)
     scene = scatter(random, background, kinds(random, number, SHAPES, colours))
     text = random.choice(wording.COUNT_THINGS).format(things=random.choice(("shapes", "things")))
@@ -121,7 +132,7 @@ def count_all(random: random.Random) -> Item:
 
 def place(random: random.Random) -> Item:
     """Is the only circle on the left or on the right, at the top or at the bottom?"""
-    axis, (near, far) = random.choice(list(_SIDES.items()))
+    axis, (near, far) = random.choice(list(SIDES.items()))
     (low, at_low), (high, at_high) = near, far
     shape = random.choice(SHAPES)
 
@@ -130,24 +141,24 @@ def place(random: random.Random) -> Item:
         rest = kinds(random, random.randint(0, 3), shapes_but(shape), colours)
         return scatter(random, background, [(shape, colours[0]), *rest])
 
-    scene = _until(draw, lambda scene: abs(_where(axis, scene.things[0], scene) - 0.5) >= _CLEAR)
-    answer = low if _where(axis, scene.things[0], scene) < 0.5 else high
+    scene = _until(draw, lambda scene: abs(where(axis, scene.things[0], scene) - 0.5) >= CLEAR)
+    answer = low if where(axis, scene.things[0], scene) < 0.5 else high
     choice = " or ".join(random.sample((at_low, at_high), 2))
-    name = random.choice((f"the {shape}", _thing(scene.things[0])))
+    name = random.choice((f"the {shape}", the(scene.things[0])))
     text = filled(random.choice(wording.WHERE), a=name, choice=choice)
     return _named("place", text, scene, answer, (low, high))
 
 
 def relation(random: random.Random) -> Item:
     """Is one thing left or right of another, above or below it?"""
-    axis, (low, high) = random.choice(list(_RELATIONS.items()))
+    axis, (low, high) = random.choice(list(RELATIONS.items()))
 
     def gap(scene: Scene) -> float:
-        one, other = (_where(axis, thing, scene) for thing in scene.things[:2])
+        one, other = (where(axis, thing, scene) for thing in scene.things[:2])
         return one - other
 
-    scene = _until(lambda: _different(random, 2), lambda scene: abs(gap(scene)) >= _CLEAR)
-    one, other = (_thing(thing) for thing in scene.things[:2])
+    scene = _until(lambda: _different(random, 2), lambda scene: abs(gap(scene)) >= CLEAR)
+    one, other = (the(thing) for thing in scene.things[:2])
     choice = f"{' or '.join(random.sample((low, high), 2))}{' of' if axis == 'x' else ''} {other}"
     text = filled(random.choice(wording.WHERE), a=one, choice=choice)
     return _named("relation", text, scene, low if gap(scene) < 0 else high, (low, high))
@@ -160,9 +171,9 @@ def larger(random: random.Random) -> Item:
     one, other = scene.things[:2]
     more, size = random.choice((("larger", "large"), ("bigger", "large"), ("smaller", "small")))
     answer, wrong = (one, other) if one.size == size else (other, one)
-    text = filled(random.choice(wording.LARGER), more=more, a=_thing(one), b=_thing(other))
+    text = filled(random.choice(wording.LARGER), more=more, a=the(one), b=the(other))
     barred = {wrong.colour, wrong.shape} - {answer.colour, answer.shape}
-    return _named("larger", text, scene, f"{answer.colour} {answer.shape}", barred, ideal=_thing(answer))
+    return _named("larger", text, scene, f"{answer.colour} {answer.shape}", barred, ideal=the(answer))
 
 
 def exists(random: random.Random) -> Item:
@@ -247,7 +258,7 @@ def word_at(random: random.Random) -> Item:
     axis = random.choice(("x", "y"))
     scene = compose.signs(random, upright=axis == "y")
     side = random.choice((0, 1))
-    text = filled(random.choice(wording.READ_AT), place=_SIDES[axis][side][1])
+    text = filled(random.choice(wording.READ_AT), place=SIDES[axis][side][1])
     return _item("word_at", text, scene, scene.words[side].text, read=scene.words[side].text)
 
 
@@ -269,6 +280,7 @@ TASKS: dict[str, Draw] = {
     "shape": shape,
     "background": background,
     "count": count,
+    "count_many": count_many,
     "count_colour": count_colour,
     "count_all": count_all,
     "place": place,

@@ -38,6 +38,7 @@ def begin(tiny: Tiny, tokenizer: Tokenizer) -> Callable[..., Chat]:
 Begin = Callable[..., Chat]
 
 
+@pytest.mark.feature("sessions")
 def test_a_saved_conversation_goes_on_without_reading(begin: Begin, family: str, tmp_path: Path) -> None:
     chat, other = begin(family), begin(family)
     chat.say("the thing")
@@ -79,6 +80,7 @@ def test_another_model_or_cache_is_refused(begin: Begin, tmp_path: Path) -> None
         assert (other.transcript(), other.cache_bytes) == before
 
 
+@pytest.mark.feature("sessions")
 @pytest.mark.parametrize("cut", [0.6, 0.98])
 def test_a_damaged_memory_is_named_and_read_again(begin: Begin, family: str, tmp_path: Path, cut: float) -> None:
     path = tmp_path / "talk"
@@ -116,6 +118,7 @@ def test_a_busy_engine_reads_the_conversation_again_later(begin: Begin, tmp_path
     assert chat.say("and then").usage.cached == 0
 
 
+@pytest.mark.feature("sessions", family="RecurrentGemma")
 def test_a_recurrent_models_memory_does_not_grow(begin: Begin, tmp_path: Path) -> None:
     """A longer conversation's file is larger by its words and ids alone."""
 
@@ -152,6 +155,7 @@ def test_pictures_are_not_seen_again(begin: Begin, tmp_path: Path) -> None:
         other.open(tmp_path / "talk")
 
 
+@pytest.mark.feature("sessions")
 def test_a_twin_goes_its_own_way(begin: Begin, family: str) -> None:
     chat, other = begin(family, sequences=3), begin(family)
     for one in (chat, other):

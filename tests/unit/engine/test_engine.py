@@ -52,6 +52,7 @@ def test_greedy_ids_are_those_of_whole_passes_without_a_cache(tiny: Tiny, family
     assert len(set(found)) > 8
 
 
+@pytest.mark.feature("batching")
 def test_a_batch_gives_what_each_request_gives_alone(tiny: Tiny, family: str) -> None:
     model = tiny(family)
     requests = [
@@ -380,6 +381,7 @@ def test_events_of_a_cancelled_request_are_gone_and_its_end_is_not_lost(tiny: Ti
 # ---------------------------------------------------------------------------------------------------------- sessions
 
 
+@pytest.mark.feature("sessions")
 def test_a_session_reads_only_what_is_new(tiny: Tiny, family: str) -> None:
     model = tiny(family)
     engine, session = Engine(model), Session()

@@ -1,0 +1,123 @@
+"""The pictures that the pocket model learns to see from: a file of conversations, each about one picture.
+
+A record is chat data, with the picture in the size that the tower takes, and holds the scene, so that who reads it
+knows what lies where. A conversation asks what a test would ask, of the training side of the split, and then for all
+that the picture shows: an answer of one word says too little of a picture to learn from it alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy
+from PIL import Image
+
+from gemwright.data.jsonl import line, whole
+from gemwright.errors import UserError
+from gemwright.image.pan_scan import PAN_SCAN, views
+from gemwright.image.picture import Picture
+from gemwright.image.picture import picture as known
+from gemwright.image.resize import square
+from gemwright.tasks.item import Item
+from gemwright.tasks.pictures import describe
+from gemwright.tasks.pictures.draw import picture
+from gemwright.tasks.pictures.more import more
+from gemwright.tasks.pictures.scene import Scene
+from gemwright.tasks.split import Audit, items
+from gemwright.text.pieces import START_OF_IMAGE
+
+# How often each task is drawn. What is written takes longest to learn.
+MIX = {
+    "colour": 8,
+    "shape": 8,
+    "background": 2,
+    "count": 8,
+    "count_many": 2,
+    "count_colour": 5,
+    "count_all": 4,
+    "place": 8,
+    "relation": 8,
+    "larger": 5,
+    "exists": 6,
+    "chart_extreme": 4,
+    "chart_value": 5,
+    "word": 16,
+    "word_at": 9,
+    "fine_print": 3,
+}
+# Drawn pictures are some hundred pixels wide, and the crops of the reports' rule begin at 256.
+CUTS = replace(PAN_SCAN, min_crop=64)
+TESTED = 2000  # questions of the test side that the file is compared with
+_MORE = 3  # further questions about a picture: each costs less than another picture
+_CUT = 0.1  # of the pictures, if they are wide or tall, are shown with crops; small print always is
+
+
+def drawn(seed: int) -> Iterator[Item]:
+    """Questions about pictures of the training side, without end."""
+    streams = {task: items(f"pictures/{task}", "train", seed=seed) for task in MIX}
+    choose = random.Random(f"album {seed}")
+    while True:
+        yield next(streams[choose.choices(list(MIX), list(MIX.values()))[0]])
+
+
+def conversation(item: Item, side: int, generator: random.Random) -> dict[str, Any]:
+    """The record of a question, of others about the same picture, and of a full description. Pictures have `side` times
+    `side` pixels; some are shown as pan and scan shows them."""
+    scene = item.scene
+    assert scene is not None
+    cut = item.task == "fine_print" or generator.random() < _CUT
+    shown = views(known(numpy.asarray(picture(item)), "picture"), CUTS if cut else None)
+    asked = item.messages[-1].text
+    held = Scene.from_json(scene)
+    turns = [(f"{_crops(len(shown))}{asked}", item.ideal), *more(generator, held, _MORE)]
+    turns.append((describe.asked(generator), describe.described(held)))
+    messages: list[dict[str, Any]] = []
+    for question, answer in turns:
+        messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    messages[0]["images"] = [_url(square(one, side)) for one in shown]
+    return {"messages": messages, "scene": dict(scene)}
+
+
+def _crops(views: int) -> str:
+    if views == 1:
+        return ""
+    marks = " ".join([START_OF_IMAGE] * (views - 1))
+    return f"Here is the original image {START_OF_IMAGE} and here are some crops to help you see better {marks}"
+
+
+def _url(small: Picture) -> str:
+    file = io.BytesIO()
+    Image.fromarray(small.pixels).save(file, "PNG", compress_level=1)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def prepare(path: Path, *, seed: int, count: int, side: int) -> Path:
+    """The file of `count` conversations, drawn if it is not there. Raises `UserError` where it cannot be written."""
+    if path.exists():
+        return path
+    audit = Audit()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole([path]) as (file,):
+            for number, item in enumerate(itertools.islice(drawn(seed), count)):
+                audit.add("train", item)
+                file.write(line(conversation(item, side, random.Random(f"album {seed} {number}"))))
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}", hint="choose another folder") from error
+    for item in items("pictures", "test", count=TESTED):
+        audit.add("test", item)
+    assert not any(audit.overlaps.values()), "a picture of the test side was drawn"
+    return path
+
+
+def opened(url: str) -> numpy.ndarray:
+    """uint8 `[side, side, 3]`: the picture of a record."""
+    file = io.BytesIO(base64.b64decode(url.partition(",")[2]))
+    return numpy.asarray(Image.open(file).convert("RGB"))

@@ -1,0 +1,137 @@
+"""The pocket model learns to see: a small tower, made from nothing, and the decoder that learns to look through it.
+
+    gemwright train sight --out RUNS/sight
+
+`RUNS/student/model` is the model that reads, `RUNS/curriculum` what it read. A tower learns to name what lies where in
+drawn pictures (`naming`) and is put before the decoder; then both learn from questions about pictures and full
+descriptions of them (`album`), among a share of the texts that the decoder knows, so that it forgets none of its
+skills.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from gemwright.arch.spec import Tower as Encoder
+from gemwright.arch.spec import Vision
+from gemwright.data.jsonl import whole
+from gemwright.errors import UserError
+from gemwright.loading import load_model
+from gemwright.nn.gemma import Tower
+from gemwright.nn.init import initialise_tower
+from gemwright.paths import probe
+from gemwright.recipes import album, family, naming
+from gemwright.recipes.common import results, train_and_export
+from gemwright.recipes.curriculum import ROW
+from gemwright.recipes.naming import Naming
+from gemwright.runlog import RunLog
+from gemwright.train.loop import Outcome, Progress
+from gemwright.train.optim import Optim
+from gemwright.train.pictures import Pictures
+from gemwright.train.run import Data, Run, Step, Watch
+from gemwright.train.schedule import Schedule
+from gemwright.weights.save import save
+from gemwright.weights.side_files import tokenizer_files
+
+PICTURES = 22_000  # as many as the run reads once
+TEXTS = 20_000  # conversations without pictures
+_SHARE = 0.75  # of all tokens: what is said about pictures, and the pictures
+NAMING = Naming(pictures=60_000, plain=15_000, batch=8, rate=2e-3)
+
+
+def eyes(side: int = 96) -> Vision:
+    """A tower of 0.7 million parameters for pictures of `side` pixels (a multiple of 16), in patches of 8; four of them
+    are a soft token."""
+    encoder = Encoder(image=side, patch=8, width=128, hidden=384, heads=4, depth=4, norm_epsilon=1e-6)
+    return Vision(tower=encoder, tokens=(side // 16) ** 2)
+
+
+def sight(out: str | Path) -> Run:
+    """The run in the folder `out`; `student` and `curriculum` are beside it. Raises `UserError` where `out` is no
+    path."""
+    out = probe(out)
+    return Run(
+        name="sight",
+        model=replace(family.pocket(), vision=eyes()),
+        start=str(out / "eyes"),
+        tokenizer=out.parent / "curriculum" / "tokenizer",
+        data=Data(
+            sources=(str(out / "album.jsonl"), str(out / "texts.jsonl")),
+            weights=(_SHARE, 1 - _SHARE),
+            epochs=None,
+            field="text",
+            bad="stop",
+            held_out=0.005,
+            row=ROW,
+        ),
+        step=Step(tokens=4 * ROW, micro=4 * ROW, recompute=False),
+        optim=Optim(rate=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
+        schedule=Schedule(kind="wsd", warmup=50, floor=0.02, decay=0.5),
+        steps=800,
+        seed=1,
+        compute="bfloat16",
+        ema=None,
+        chosen="last",
+        lora=None,
+        distill=None,
+        watch=Watch(log=10, evaluate=250, checkpoint=100, keep=2, tensorboard=False),
+        out=out,
+        pictures=Pictures(tower="tuned", embeddings=None),
+    )
+
+
+def make(
+    run: Run,
+    *,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[int], bool] | None = None,
+    reader: Path | None = None,
+    pictures: int = PICTURES,
+    how: Naming = NAMING,
+) -> tuple[Outcome, Path | None]:
+    """Draws `pictures`, makes a tower that names what they show, trains `run`, and writes `out/model` (None where it
+    was stopped, with a checkpoint to resume from). `reader`: the model that reads; default: `student/model` beside
+    `out`. What is there is not made again. Raises `UserError` as `train` does, and where `reader` is another model than
+    the run's."""
+    assert run.model.vision is not None, "a run that looks at pictures"
+    side = run.model.vision.tower.image
+    album.prepare(run.out / "album.jsonl", seed=run.seed, count=pictures, side=side)
+    _texts(run.tokenizer.parent / "train.jsonl", run.out / "texts.jsonl")
+    if not (run.out / "eyes").exists():
+        _eyes(run, reader or run.out.parent / "student" / "model", how)
+    return train_and_export(
+        run, sampling=family.SAMPLING, facts=results, converses=True, resume=resume, progress=progress, stop=stop
+    )
+
+
+def _texts(source: Path, path: Path) -> None:
+    """The first of the curriculum's conversations."""
+    if path.exists():
+        return
+    try:
+        with source.open("rb") as lines, whole([path]) as (file,):
+            file.writelines(itertools.islice(lines, TEXTS))
+    except OSError as error:
+        hint = "make the model that reads, and its curriculum, with gemwright train student"
+        raise UserError(f"cannot take texts from {source}: {error.strerror}", hint=hint) from error
+
+
+def _eyes(run: Run, reader: Path, how: Naming) -> None:
+    """`out/eyes`: the decoder of `reader` behind a tower that has learnt to name what lies where."""
+    assert run.model.vision is not None and run.start is not None
+    model = load_model(reader, dtype=torch.float32, device="cpu").model
+    tower = Tower(run.model.vision, model.spec.width)
+    initialise_tower(tower, torch.Generator().manual_seed(run.seed))
+    with RunLog(run.out / "naming.jsonl") as log:
+
+        def told(seen: int, loss: float, shares: dict[str, float]) -> None:
+            log.write("naming", pictures=seen, loss=loss, right=shares)
+
+        naming.learn(tower, how, run.seed, told)
+    save(model, Path(run.start), tower=tower, dtype=torch.float32, extras=tokenizer_files(run.tokenizer))

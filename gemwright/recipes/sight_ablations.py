@@ -1,0 +1,159 @@
+"""Two ablations of the Gemma 3 report in miniature: the resolution of pictures, and pan and scan.
+
+    python -m gemwright.recipes.sight_ablations --out RUNS/sight-ablations --reader RUNS/student/model
+
+One short run of `sight` for each size of picture (Gemma 3 report, "Impact of image encoder input resolution"); each is
+asked about unseen pictures as they are, and cut by pan and scan (its "Pan & Scan"): wide ones with small print, wide
+and tall ones with words and things, and square ones, which are not cut. `RUNS/curriculum` must be there. Every run
+resumes, a finished one is not run again; `ablations.json` and `ablations.png` are written anew from what is finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import gemwright
+from gemwright.engine import pictures
+from gemwright.errors import UserError
+from gemwright.evals.answers import ask
+from gemwright.evals.pocket import sampling
+from gemwright.image.pan_scan import PanScan
+from gemwright.lm import LM
+from gemwright.recipes import sight
+from gemwright.recipes.album import CUTS
+from gemwright.tasks.item import Item
+from gemwright.tasks.pictures.draw import picture
+from gemwright.tasks.skills import judge
+from gemwright.tasks.split import items
+from gemwright.train.run import Run, override
+
+SIDES = (48, 64, 96)
+PICTURES, STEPS, ITEMS = 6000, 200, 60
+# What is asked, by what it needs: task and, as width over height, how long the pictures are at least and at most.
+ASKED: dict[str, tuple[tuple[str, ...], float, float]] = {
+    "small print": (("fine_print",), 2.0, 9.0),
+    "words, wide": (("word",), 1.5, 9.0),
+    "charts, wide": (("chart_value", "chart_extreme"), 1.3, 9.0),
+    "counts, wide or tall": (("count", "count_all"), 1.5, 9.0),
+    "things, wide or tall": (("colour", "shape", "place"), 1.5, 9.0),
+    "things, nearly square": (("colour", "shape", "place"), 1.0, 1.2),
+}
+
+
+def planned(side: int, out: Path, shared: Path, steps: int, settings: Sequence[str]) -> Run:
+    """The run for pictures of `side` pixels."""
+    run = sight.sight(out / f"side-{side}")
+    run = replace(
+        run,
+        model=replace(run.model, vision=sight.eyes(side)),
+        tokenizer=shared / "tokenizer",
+        steps=steps,
+        schedule=replace(run.schedule, warmup=min(run.schedule.warmup, steps // 10)),
+    )
+    return override(run, settings)
+
+
+def questions(group: str, count: int) -> list[Item]:
+    """So many of a group of `ASKED`, of the test side."""
+    tasks, least, most = ASKED[group]
+    found: list[Item] = []
+    for task in tasks:
+        stream = (item for item in items(f"pictures/{task}", "test") if least <= _length(item) < most)
+        found += islice(stream, count // len(tasks))
+    return found
+
+
+def _length(item: Item) -> float:
+    assert item.scene is not None
+    width, height = item.scene["width"], item.scene["height"]
+    return max(width, height) / min(width, height)
+
+
+def scores(lm: LM, asked: Sequence[Item], rule: PanScan | None) -> float:
+    """The mean score of the answers to questions whose pictures are cut by `rule`."""
+    conversations = []
+    for item in asked:
+        shown = pictures.show(picture(item), lm.engine.eyes.spec.tower.image, rule=rule)
+        conversations.append((replace(item.messages[-1], images=(shown,)),))
+    answers = ask(lm, conversations, sampling=sampling(24))
+    return statistics.mean(judge(item, one.text).score for item, one in zip(asked, answers, strict=True))
+
+
+def measure(run: Run, reader: Path, drawn: int, count: int) -> dict[str, Any]:
+    """Trains what is not trained yet; the score of each group as it is and cut, which are kept beside the model."""
+    kept = run.out / "measured.json"
+    if kept.exists():
+        return json.loads(kept.read_text(encoding="utf-8"))
+    how = replace(sight.NAMING, pictures=4 * drawn, plain=drawn)
+    _, folder = sight.make(run, resume=True, reader=reader, pictures=drawn, how=how)
+    assert folder is not None, "it was not stopped"
+    lm = gemwright.load(folder)
+    found: dict[str, Any] = {}
+    for group in ASKED:
+        asked = questions(group, count)
+        found[group] = {"whole": scores(lm, asked, None), "cut": scores(lm, asked, CUTS), "items": len(asked)}
+    kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return found
+
+
+def plot(found: dict[int, dict[str, Any]], path: Path) -> None:
+    """Score over resolution, a line for each group; and, at each resolution, how much pan and scan adds. Raises
+    `UserError` without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UserError("a plot needs matplotlib", hint="pip install 'gemwright[report]'") from error
+    figure = Figure(figsize=(9.0, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    sides = sorted(found)
+    for place, group in enumerate(ASKED):
+        colour = f"C{place}"
+        left.plot(sides, [100 * found[side][group]["whole"] for side in sides], "o-", color=colour, label=group)
+        gains = [100 * (found[side][group]["cut"] - found[side][group]["whole"]) for side in sides]
+        right.plot(sides, gains, "o-", color=colour)
+    right.axhline(0, color="grey", linewidth=0.8)
+    left.set(xlabel="pixels of a side", ylabel="right answers, %", title="input resolution", xticks=sides)
+    right.set(xlabel="pixels of a side", ylabel="points won or lost", title="pan and scan", xticks=sides)
+    for panel in (left, right):
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The ablations from the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gemwright.recipes.sight_ablations", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--out", required=True, type=Path, help="folder of all runs; curriculum is beside it")
+    parser.add_argument("--reader", required=True, type=Path, help="the model that reads")
+    parser.add_argument("--side", type=int, action="append", help="pixels; may be given again; default: 48, 64, 96")
+    parser.add_argument("--pictures", type=int, default=PICTURES, help="of a run's album (%(default)s)")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of a run (%(default)s)")
+    parser.add_argument("--items", type=int, default=ITEMS, help="questions of a group (%(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field of all runs")
+    given = parser.parse_args(arguments)
+    found: dict[int, dict[str, Any]] = {}
+    try:
+        for side in given.side or SIDES:
+            run = planned(side, given.out, given.out.parent / "curriculum", given.steps, given.set)
+            found[side] = measure(run, given.reader, given.pictures, given.items)
+            (given.out / "ablations.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            plot(found, given.out / "ablations.png")
+    except UserError as error:
+        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
+        return 2
+    print(json.dumps(found, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""More questions about a picture that is there already: training asks several about one, tests never do.
+
+What `questions` draws a picture for, `more` finds in one: the answers come from the scene alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+
+from gemwright.tasks.pictures import wording
+from gemwright.tasks.pictures.questions import CLEAR, MOST, RELATIONS, SIDES, a_language, the, where
+from gemwright.tasks.pictures.scene import COLOURS, SHAPES, Scene, Thing
+from gemwright.tasks.pictures.wording import SPOKEN, filled
+
+Pair = tuple[str, str]  # question and answer
+
+
+def more(generator: random.Random, scene: Scene, most: int) -> list[Pair]:
+    """Up to `most` questions with their answers, each of another kind; none about a picture that allows none."""
+    kinds = list(_THINGS if scene.things else _BARS if scene.bars else _WORDS)
+    generator.shuffle(kinds)
+    found = (kind(generator, scene) for kind in kinds)
+    return [pair for pair in found if pair is not None][:most]
+
+
+def _alone(scene: Scene, name: Callable[[Thing], object]) -> list[Thing]:
+    """The things that no other one shares the name with."""
+    counts = Counter(name(thing) for thing in scene.things)
+    return [thing for thing in scene.things if counts[name(thing)] == 1]
+
+
+def _kind(thing: Thing) -> tuple[str, str]:
+    return thing.shape, thing.colour
+
+
+def _colour(generator: random.Random, scene: Scene) -> Pair | None:
+    things = _alone(scene, lambda thing: thing.shape)
+    if not things:
+        return None
+    thing, language = generator.choice(things), SPOKEN[a_language(generator)]
+    text = wording.about_shape(generator.choice(wording.COLOUR[language.name]), language, thing.shape)
+    return text, wording.colour_of(language, thing.colour, thing.shape)
+
+
+def _shape(generator: random.Random, scene: Scene) -> Pair | None:
+    things = _alone(scene, lambda thing: thing.colour)
+    if not things:
+        return None
+    thing, language = generator.choice(things), SPOKEN[a_language(generator)]
+    text = wording.about_colour(generator.choice(wording.SHAPE[language.name]), language, thing.colour)
+    return text, language.nouns[thing.shape].one
+
+
+def _background(generator: random.Random, scene: Scene) -> Pair:
+    return generator.choice(wording.BACKGROUND), scene.background
+
+
+def _asked_for(generator: random.Random, there: set[str], every: tuple[str, ...]) -> str:
+    """Mostly something that is there."""
+    return generator.choice(sorted(there) if generator.random() < 0.75 else every)
+
+
+def _count(generator: random.Random, scene: Scene) -> Pair | None:
+    shapes = [thing.shape for thing in scene.things]
+    shape, language = _asked_for(generator, set(shapes), SHAPES), SPOKEN[a_language(generator)]
+    text = wording.about_shape(generator.choice(wording.COUNT[language.name]), language, shape)
+    return _number(text, shapes.count(shape))
+
+
+def _count_colour(generator: random.Random, scene: Scene) -> Pair | None:
+    colours = [thing.colour for thing in scene.things]
+    colour = _asked_for(generator, set(colours), tuple(name for name in COLOURS if name != scene.background))
+    return _number(generator.choice(wording.COUNT_THINGS).format(things=f"{colour} things"), colours.count(colour))
+
+
+def _count_all(generator: random.Random, scene: Scene) -> Pair | None:
+    things = generator.choice(("shapes", "things"))
+    return _number(generator.choice(wording.COUNT_THINGS).format(things=things), len(scene.things))
+
+
+def _number(text: str, number: int) -> Pair | None:
+    return (text, str(number)) if number <= MOST else None
+
+
+def _place(generator: random.Random, scene: Scene) -> Pair | None:
+    axis = generator.choice(list(SIDES))
+    things = [one for one in _alone(scene, _kind) if abs(where(axis, one, scene) - 0.5) >= CLEAR]
+    if not things:
+        return None
+    thing, sides = generator.choice(things), SIDES[axis]
+    single = thing in _alone(scene, lambda one: one.shape) and generator.random() < 0.5
+    choice = " or ".join(generator.sample([said for _, said in sides], 2))
+    text = filled(generator.choice(wording.WHERE), a=f"the {thing.shape}" if single else the(thing), choice=choice)
+    return text, sides[where(axis, thing, scene) > 0.5][0]
+
+
+def _relation(generator: random.Random, scene: Scene) -> Pair | None:
+    axis, things = generator.choice(list(RELATIONS)), _alone(scene, _kind)
+    pairs = [
+        (one, other)
+        for one in things
+        for other in things
+        if abs(where(axis, one, scene) - where(axis, other, scene)) >= CLEAR
+    ]
+    if not pairs:
+        return None
+    one, other = generator.choice(pairs)
+    low, high = RELATIONS[axis]
+    choice = f"{' or '.join(generator.sample((low, high), 2))}{' of' if axis == 'x' else ''} {the(other)}"
+    text = filled(generator.choice(wording.WHERE), a=the(one), choice=choice)
+    return text, low if where(axis, one, scene) < where(axis, other, scene) else high
+
+
+def _larger(generator: random.Random, scene: Scene) -> Pair | None:
+    things = _alone(scene, _kind)
+    pairs = [(large, small) for large in things for small in things if (large.size, small.size) == ("large", "small")]
+    if not pairs:
+        return None
+    pair = generator.choice(pairs)
+    more = generator.choice(("larger", "bigger", "smaller"))
+    a, b = generator.sample(pair, 2)
+    return filled(generator.choice(wording.LARGER), more=more, a=the(a), b=the(b)), the(pair[more == "smaller"])
+
+
+def _exists(generator: random.Random, scene: Scene) -> Pair:
+    kinds = [_kind(thing) for thing in scene.things]
+    shape, colour = generator.choice(kinds)
+    if generator.random() < 0.5:  # what is not there has mostly the shape or the colour of something that is
+        colour = generator.choice([name for name in COLOURS if name != scene.background])
+        shape = generator.choice((shape, generator.choice(SHAPES)))
+    text = filled(generator.choice(wording.EXISTS), one=f"a {colour} {shape}")
+    return text, "yes" if (shape, colour) in kinds else "no"
+
+
+def _value(generator: random.Random, scene: Scene) -> Pair:
+    bar = generator.choice(scene.bars)
+    return generator.choice(wording.BAR_VALUE).format(bar=f"{bar.colour} bar"), str(bar.value)
+
+
+def _extreme(generator: random.Random, scene: Scene) -> Pair:
+    most, best = generator.choice((("highest", max), ("tallest", max), ("lowest", min), ("shortest", min)))
+    bar = best(scene.bars, key=lambda bar: bar.value)
+    return generator.choice(wording.EXTREME_BAR).format(most=most), bar.colour
+
+
+_THINGS: tuple[Callable[[random.Random, Scene], Pair | None], ...] = (
+    _colour,
+    _shape,
+    _background,
+    _count,
+    _count_colour,
+    _count_all,
+    _place,
+    _relation,
+    _larger,
+    _exists,
+)
+_BARS = (_value, _extreme)
+_WORDS: tuple[Callable[[random.Random, Scene], Pair | None], ...] = ()

@@ -1,0 +1,61 @@
+"""Whatever else an engine does meanwhile, and whatever it remembers, an answer is the one that a request gets alone.
+
+Lengths, pictures, grammars, penalties and stop strings; arrivals, cancellations, conversations that are gone on with,
+forked, saved and opened again: all drawn from a seed.
+"""
+
+from __future__ import annotations
+
+import pytest
+import schedules
+import small
+from equivalence import equivalence
+from schedules import Seen
+
+from gemwright.ops.native import calls
+
+SEEDS = 2  # schedules for each model, of this many requests; in a soak a hundred times as many
+REQUESTS = 12
+SEEING = ("global", "capped", "local")
+
+needs_kernels = pytest.mark.skipif(not calls.available(), reason="no native kernels were built here")
+
+
+def bits(name: str, seed: int) -> Seen:
+    return schedules.check(schedules.packed(name), seed, REQUESTS, pictures=name in SEEING, bits=True)
+
+
+def texts(name: str, seed: int) -> Seen:
+    return schedules.check(schedules.plain(name), seed, REQUESTS, pictures=name in SEEING, bits=False)
+
+
+@needs_kernels
+@pytest.mark.feature("batching", "reuse", "sessions", "structured output")
+@pytest.mark.parametrize("name", small.NAMES)
+@equivalence("requests in a random schedule = each alone and read anew, native", "bit")
+def test_bits(name: str) -> None:
+    assert sum(bits(name, seed).cached for seed in range(SEEDS)) > 0
+
+
+@needs_kernels
+@pytest.mark.soak
+@pytest.mark.parametrize("name", small.NAMES)
+@equivalence("requests in hundreds of random schedules = each alone and read anew, native", "bit")
+def test_bits_of_many(name: str) -> None:
+    seen = [bits(name, seed) for seed in range(SEEDS * 100)]
+    assert min(sum(one.cut for one in seen), sum(one.cached for one in seen)) > 0
+
+
+@pytest.mark.feature("batching", "reuse", "sessions", "structured output")
+@pytest.mark.parametrize("name", small.NAMES)
+@equivalence("requests in a random schedule = each alone and read anew", "text")
+def test_texts(name: str) -> None:
+    assert sum(texts(name, seed).cached for seed in range(SEEDS)) > 0
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", small.NAMES)
+@equivalence("requests in hundreds of random schedules = each alone and read anew", "text")
+def test_texts_of_many(name: str) -> None:
+    seen = [texts(name, seed) for seed in range(SEEDS * 100)]
+    assert min(sum(one.cut for one in seen), sum(one.cached for one in seen)) > 0
