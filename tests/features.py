@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-FEATURES = ("batching", "reuse", "sessions", "structured output")
+FEATURES = ("batching", "reuse", "sessions", "speculation", "structured output", "adapters")
 FAMILIES = {
     "Gemma 1": ("global", "gemma-2b", "gemma1"),
     "Gemma 2": ("capped", "gemma-2-2b", "gemma2"),

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 KEY = "GEMWRIGHT_API_KEY"
 
+KeyFile = Annotated[
+    Path | None, typer.Option(help=f"API keys, one on a line; or set {KEY}.", show_default="none: everybody may ask")
+]
+RemoteImages = Annotated[
+    bool, typer.Option("--remote-images", help="Fetch pictures that clients name by http and https addresses.")
+]
 Origins = Annotated[
     list[str] | None,
     typer.Option(help="A web origin that browsers may ask from; may be given again.", show_default=False),
@@ -41,10 +47,7 @@ def run(
     name: Annotated[
         str | None, typer.Option(help="What clients call the model.", show_default="the model's own name")
     ] = None,
-    key_file: Annotated[
-        Path | None,
-        typer.Option(help=f"API keys, one on a line; or set {KEY}.", show_default="none: everybody may ask"),
-    ] = None,
+    key_file: KeyFile = None,
     waiting: Annotated[int, typer.Option(min=0, help="Answers that may wait for a place.")] = 64,
     concurrent: Annotated[
         int | None, typer.Option(min=1, help="Requests of one key at once.", show_default="no limit")
@@ -55,9 +58,7 @@ def run(
     body_limit: Annotated[str, typer.Option(help="Of one request's body, such as 8M.")] = "32M",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one request may take.")] = 600.0,
     drain: Annotated[float, typer.Option(min=0, help="Seconds that requests get to end on SIGTERM.")] = 30.0,
-    remote_images: Annotated[
-        bool, typer.Option("--remote-images", help="Fetch pictures that clients name by http and https addresses.")
-    ] = False,
+    remote_images: RemoteImages = False,
     origin: Origins = None,
     sequences: options.Sequences = None,
     reuse: options.Reuse = None,

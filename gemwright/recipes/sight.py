@@ -2,7 +2,7 @@
 
     gemwright train sight --out RUNS/sight
 
-`RUNS/student/model` is the model that reads, `RUNS/curriculum` what it read. A tower learns to name what lies where in
+`RUNS/pocket/model` is the model that reads, `RUNS/curriculum` what it read. A tower learns to name what lies where in
 drawn pictures (`naming`) and is put before the decoder; then both learn from questions about pictures and full
 descriptions of them (`album`), among a share of the texts that the decoder knows, so that it forgets none of its
 skills.
@@ -26,7 +26,7 @@ from gemwright.nn.gemma import Tower
 from gemwright.nn.init import initialise_tower
 from gemwright.paths import probe
 from gemwright.recipes import album, family, naming
-from gemwright.recipes.common import results, train_and_export
+from gemwright.recipes.common import train_and_export
 from gemwright.recipes.curriculum import ROW
 from gemwright.recipes.naming import Naming
 from gemwright.runlog import RunLog
@@ -52,7 +52,7 @@ def eyes(side: int = 96) -> Vision:
 
 
 def sight(out: str | Path) -> Run:
-    """The run in the folder `out`; `student` and `curriculum` are beside it. Raises `UserError` where `out` is no
+    """The run in the folder `out`; `pocket` and `curriculum` are beside it. Raises `UserError` where `out` is no
     path."""
     out = probe(out)
     return Run(
@@ -70,7 +70,7 @@ def sight(out: str | Path) -> Run:
             row=ROW,
         ),
         step=Step(tokens=4 * ROW, micro=4 * ROW, recompute=False),
-        optim=Optim(rate=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
+        optim=Optim(kind="adamw", rate=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
         schedule=Schedule(kind="wsd", warmup=50, floor=0.02, decay=0.5),
         steps=800,
         seed=1,
@@ -96,7 +96,7 @@ def make(
     how: Naming = NAMING,
 ) -> tuple[Outcome, Path | None]:
     """Draws `pictures`, makes a tower that names what they show, trains `run`, and writes `out/model` (None where it
-    was stopped, with a checkpoint to resume from). `reader`: the model that reads; default: `student/model` beside
+    was stopped, with a checkpoint to resume from). `reader`: the model that reads; default: `pocket/model` beside
     `out`. What is there is not made again. Raises `UserError` as `train` does, and where `reader` is another model than
     the run's."""
     assert run.model.vision is not None, "a run that looks at pictures"
@@ -104,10 +104,9 @@ def make(
     album.prepare(run.out / "album.jsonl", seed=run.seed, count=pictures, side=side)
     _texts(run.tokenizer.parent / "train.jsonl", run.out / "texts.jsonl")
     if not (run.out / "eyes").exists():
-        _eyes(run, reader or run.out.parent / "student" / "model", how)
-    return train_and_export(
-        run, sampling=family.SAMPLING, facts=results, converses=True, resume=resume, progress=progress, stop=stop
-    )
+        _eyes(run, reader or run.out.parent / "pocket" / "model", how)
+    watched = {"resume": resume, "progress": progress, "stop": stop}
+    return train_and_export(run, sampling=family.SAMPLING, converses=True, **watched)
 
 
 def _texts(source: Path, path: Path) -> None:
@@ -118,7 +117,7 @@ def _texts(source: Path, path: Path) -> None:
         with source.open("rb") as lines, whole([path]) as (file,):
             file.writelines(itertools.islice(lines, TEXTS))
     except OSError as error:
-        hint = "make the model that reads, and its curriculum, with gemwright train student"
+        hint = "make the model that reads, and its curriculum, with gemwright train pocket"
         raise UserError(f"cannot take texts from {source}: {error.strerror}", hint=hint) from error
 
 

@@ -1,6 +1,6 @@
 """Two ablations of the Gemma 3 report in miniature: the resolution of pictures, and pan and scan.
 
-    python -m gemwright.recipes.sight_ablations --out RUNS/sight-ablations --reader RUNS/student/model
+    python -m gemwright.recipes.sight_ablations --out RUNS/sight-ablations --reader RUNS/pocket/model
 
 One short run of `sight` for each size of picture (Gemma 3 report, "Impact of image encoder input resolution"); each is
 asked about unseen pictures as they are, and cut by pan and scan (its "Pan & Scan"): wide ones with small print, wide

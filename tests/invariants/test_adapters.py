@@ -168,6 +168,7 @@ def test_mixed(model: tuple[str, str], cuts: list[list[int]], order: list[str | 
             assert same_bits(torch.cat(out[index]), whole)
 
 
+@pytest.mark.feature("adapters")
 @needs_kernels
 @equivalence("rows without an adapter beside rows with one = a model that has no adapters", "bit")
 @pytest.mark.parametrize("scheme", SCHEMES_HERE)
@@ -284,6 +285,7 @@ def live(spec: str, seed: int, requests: int) -> tuple[Engine, list[tuple[Reques
     return engine, [(asked[key], one) for key, one in done.items()]
 
 
+@pytest.mark.feature("adapters")
 @needs_kernels
 @equivalence("requests with different adapters in one engine, kept beginnings and all = each read anew alone", "bit")
 @pytest.mark.parametrize("spec", SPECS)

@@ -181,6 +181,7 @@ def check_schedules(name: str, wrong: float, seeds: range) -> None:
         assert accepted == proposed if wrong == 0 else accepted < proposed
 
 
+@pytest.mark.feature("speculation")
 @needs_kernels
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("wrong", WRONG)
@@ -201,6 +202,7 @@ def test_many_schedules(name: str, wrong: float) -> None:
     check_schedules(name, wrong, range(1, 1 + SEEDS * 100))
 
 
+@pytest.mark.feature("speculation")
 @needs_kernels
 @pytest.mark.parametrize("make", [Lookup, lambda: Draft(packed("recurrent"))], ids=["lookup", "draft"])
 @pytest.mark.parametrize("name", SPECS)
@@ -234,6 +236,7 @@ def test_plain_route(name: str) -> None:
     assert sum(one.usage.accepted for one in found) > 20
 
 
+@pytest.mark.feature("speculation")
 @needs_kernels
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("name", SPECS)

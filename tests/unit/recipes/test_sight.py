@@ -42,7 +42,7 @@ def run(tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -
     spec = preset("gemma-3-1b", **sizes, window=8, pattern=2)
     model = Decoder(spec)
     initialise(model, torch.Generator().manual_seed(1))
-    student = tmp_path / "student" / "model"
+    student = tmp_path / "pocket" / "model"
     export(model, shared / "tokenizer", student, dtype=torch.float32, sampling={}, documents={})
     made = sight.sight(tmp_path / "sight")
     return replace(
@@ -62,7 +62,7 @@ def test_a_model_that_reads_comes_out_with_a_tower_that_learnt_twice(run: Run, o
     outcome, folder = sight.make(run, resume=True, pictures=40, how=HOW)
     assert folder == run.out / "model" and outcome.step == 2
     assert outcome.held_out is not None
-    reader, named, done = (run.out.parent / "student" / "model", run.out / "eyes", folder)
+    reader, named, done = (run.out.parent / "pocket" / "model", run.out / "eyes", folder)
     before, after = (load_model(each).model.state_dict() for each in (named, done))
     assert all(torch.equal(one, before[name]) for name, one in load_model(reader).model.state_dict().items())
     assert any(not torch.equal(one.bfloat16(), after[name].bfloat16()) for name, one in before.items())
@@ -84,7 +84,7 @@ def test_without_the_curriculum_it_says_what_to_make_first(run: Run) -> None:
     (run.tokenizer.parent / "train.jsonl").unlink()
     with pytest.raises(UserError, match="texts") as caught:
         sight.make(run, pictures=4, how=HOW)
-    assert "gemwright train student" in (caught.value.hint or "")
+    assert "gemwright train pocket" in (caught.value.hint or "")
 
 
 def test_the_run_is_one_and_its_tower_is_small(tmp_path: Path) -> None:
