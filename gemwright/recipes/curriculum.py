@@ -45,6 +45,7 @@ SKILLS = {
 }
 _SPOKEN = 40_000  # items that the vocabulary is made from
 _FEWEST = 10  # words of a text
+_MOST = 5  # questions of a talk
 _FACTS = "curriculum.json"
 _WORD = re.compile("\u2581[A-Za-z]{2,}")
 
@@ -64,6 +65,19 @@ class Lesson:
     steps: int | None
     tokens: int
 
+
+@dataclass(frozen=True)
+class Talk:
+    """Questions of several skills, one after the other in one conversation."""
+
+    items: tuple[Item, ...]
+
+    def conversation(self) -> Conversation:
+        """All messages."""
+        return tuple(message for item in self.items for message in item.conversation())
+
+
+Record = Item | Talk | Conversation
 
 LESSONS = (
     Lesson(
@@ -88,7 +102,7 @@ LESSONS = (
     ),
     Lesson(
         name="train",
-        mix={**SKILLS, "copy": 4, "pairs": 6, "text": 6, "retrieval": 2, "long": 4},
+        mix={**SKILLS, "talk": 20, "copy": 4, "pairs": 6, "text": 6, "retrieval": 2, "long": 4},
         copy=60,
         pairs=30,
         items=150_000,
@@ -116,7 +130,7 @@ def _codes(generator: random.Random) -> bool:
     return generator.random() < 0.7
 
 
-def records(lesson: Lesson, pool: Sequence[str], *, seed: int, count: int) -> Iterator[Item | Conversation]:
+def records(lesson: Lesson, pool: Sequence[str], *, seed: int, count: int) -> Iterator[Record]:
     """`count` of what a lesson reads; `pool`: the words that are said again and looked up."""
     drawn: dict[str, Callable[[random.Random], Conversation]] = {
         "copy": partial(lessons.copy, pool=pool, most=lesson.copy),
@@ -124,11 +138,13 @@ def records(lesson: Lesson, pool: Sequence[str], *, seed: int, count: int) -> It
         "ends": partial(lessons.ends, pool=pool),
     }
     texts = {"text": short_text, "long": long_text}
-    streams: dict[str, Iterator[Item | Conversation]] = {}
+    streams: dict[str, Iterator[Record]] = {}
     for kind in lesson.mix:
         name = f"curriculum {lesson.name} {kind} {seed}"
         if kind in drawn:
             streams[kind] = _drawn(drawn[kind], name)
+        elif kind == "talk":
+            streams[kind] = _talks(name)
         else:
             streams[kind] = _items(texts[kind], name) if kind in texts else items(kind, "train", seed=_seed(name))
     choose = random.Random(f"curriculum {lesson.name} {seed}")
@@ -145,6 +161,14 @@ def _drawn(make: Callable[[random.Random], Conversation], name: str) -> Iterator
     while True:
         yield make(random.Random(f"{name} {number}"))
         number += 1
+
+
+def _talks(name: str) -> Iterator[Talk]:
+    streams = {kind: items(kind, "train", seed=_seed(f"{name} {kind}")) for kind in SKILLS}
+    choose = random.Random(name)
+    while True:
+        kinds = choose.choices(list(SKILLS), list(SKILLS.values()), k=choose.randint(2, _MOST))
+        yield Talk(tuple(next(streams[kind]) for kind in kinds))
 
 
 def _items(task: Draw, name: str) -> Iterator[Item]:
@@ -197,8 +221,8 @@ def _write(folder: Path, seed: int, scale: float) -> dict[str, Any]:
     for lesson in LESSONS:
         with whole([path(folder, lesson)]) as (file,):
             for record in records(lesson, pool, seed=seed, count=round(lesson.items * scale)):
-                if isinstance(record, Item):
-                    audit.add("train", record)
+                for item in (record,) if isinstance(record, Item) else getattr(record, "items", ()):
+                    audit.add("train", item)
                 file.write(line(record.to_json() if isinstance(record, Item) else _to_json(record)))
     for item in items("all", "test", count=4000):
         audit.add("test", item)
@@ -206,9 +230,10 @@ def _write(folder: Path, seed: int, scale: float) -> dict[str, Any]:
     return dict(audit.report())
 
 
-def _to_json(conversation: Conversation) -> dict[str, Any]:
+def _to_json(record: Talk | Conversation) -> dict[str, Any]:
     names = {"user": "user", "model": "assistant"}
-    return {"messages": [{"role": names[each.role], "content": each.text} for each in conversation]}
+    said = record.conversation() if isinstance(record, Talk) else record
+    return {"messages": [{"role": names[each.role], "content": each.text} for each in said]}
 
 
 def words_of(folder: Path) -> list[str]:

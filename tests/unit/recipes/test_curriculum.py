@@ -11,7 +11,7 @@ import pytest
 
 from gemwright.errors import UserError
 from gemwright.recipes import curriculum
-from gemwright.recipes.curriculum import LESSONS, ROW, long_text, prepare, records, short_text
+from gemwright.recipes.curriculum import LESSONS, ROW, Talk, long_text, prepare, records, short_text
 from gemwright.tasks import retrieval
 from gemwright.tasks.item import Item
 from gemwright.tasks.skills import SKILLS
@@ -47,6 +47,15 @@ def test_the_first_lesson_is_no_skill_and_the_next_ones_ask_other_questions() ->
     assert len(short & last) < 0.05 * len(short)
 
 
+def test_talks_hold_several_questions_of_the_training_side() -> None:
+    talks = [record for record in records(LAST, POOL, seed=1, count=300) if isinstance(record, Talk)]
+    assert len(talks) > 20 and {len(talk.items) for talk in talks} == {2, 3, 4, 5}
+    assert all(lies_on(item, "train") for talk in talks for item in talk.items)
+    assert any(len({item.skill for item in talk.items}) > 1 for talk in talks)
+    roles = [message.role for message in talks[0].conversation()]
+    assert roles == ["user", "model"] * (len(roles) // 2)
+
+
 @pytest.mark.parametrize(("draw", "most"), [(short_text, 5), (long_text, 17)])
 def test_questions_about_one_text_fit_a_row(draw, most: int) -> None:
     counts = set()
@@ -80,7 +89,7 @@ def test_it_is_made_once_and_another_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
 def test_no_conversation_is_longer_than_a_row(lesson: curriculum.Lesson, tokenizer: Tokenizer) -> None:
     for record in records(lesson, [f"word{number}" for number in range(40)], seed=2, count=150):
-        said = record.conversation() if isinstance(record, Item) else record
+        said = record if isinstance(record, tuple) else record.conversation()
         assert all(isinstance(message, Message) for message in said)
         if not (isinstance(record, Item) and record.skill == retrieval.SKILL):  # their size is counted in words, above
             assert len(render(said, tokenizer, add_generation_prompt=False).ids) < ROW
