@@ -68,8 +68,10 @@ class _Handler(BaseHTTPRequestHandler):
         return {
             "capacity": {"global": 96 * 2**20, "local": 24 * 2**20, "recurrent": 0},
             "used": {"global": used * 2**21, "local": used * 2**18, "recurrent": 0},
+            "kept": {"global": 2**20, "local": 2**18, "recurrent": 0},
             "shared": used * 2**20,
             "sequences": 3,
+            "beginnings": 2,
             "waiting": 1,
         }
 

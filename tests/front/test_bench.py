@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gemwright.bench import bandwidth
+from gemwright.weights.hub import embedded
 
 SHORT = ("--prefill", "16", "--decode", "4", "--batch", "2", "--rounds", "1", "--threads", "1")
 PEER = """
@@ -36,14 +37,14 @@ def peers(tmp_path: Path) -> Path:
 
 
 def test_the_embedded_model_is_measured_beside_a_peer(cli: Callable, peers: Path) -> None:
-    picture = peers / "speed.png"
+    picture, weights = peers / "speed.png", (embedded() / "model.safetensors").stat().st_size
     ended = cli("bench", *SHORT, "--against", "slow", "--peers", peers, "--json", "--plot", picture)
     assert ended.code == 0 and ended.err == ""
     rows = {row["label"]: row for row in ended.json["rows"]}
     assert ended.json["model"] == "pocket" and ended.json["threads"] == 1
     assert {"prefill 16", "decode", "batch of 2", "first token", "peak memory", "of the bandwidth"} <= rows.keys()
     assert rows["decode"]["values"][0] > 1 > rows["decode"]["values"][1] and rows["decode"]["ratio"] > 1
-    assert rows["weights"]["values"][0] * 1e9 == pytest.approx(2 * 5.84e6, rel=0.02)
+    assert rows["weights"]["values"][0] * 1e9 == pytest.approx(weights, rel=0.02)
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

@@ -290,7 +290,7 @@ def read_until(terminal: int, mark: str, seconds: float = 60) -> str:
 
 def test_ctrl_c_stops_a_reply_and_not_the_program(tiny: Path) -> None:
     terminal, inside = pty.openpty()
-    words = ("-m", "gemwright", "chat", str(tiny), "--threads", "1", "--seed", "0")
+    words = ("-m", "gemwright", "chat", str(tiny), "--threads", "1", "--seed", "0", "--speculate", "off")
     environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb", "HF_HUB_OFFLINE": "1"}
     program = subprocess.Popen(
         [sys.executable, *words],

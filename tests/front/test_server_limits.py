@@ -95,7 +95,8 @@ def test_the_cache_is_told_in_bytes(live: Live, client: openai.OpenAI) -> None:
     ask(client)
     found = httpx.get(live.url + "/cache").json()
     assert found["capacity"].keys() == found["used"].keys() == {"local", "global", "recurrent"}
-    assert 0 < found["used"]["global"] <= found["capacity"]["global"] and found["waiting"] == 0
+    assert 0 < found["used"]["global"] + found["kept"]["global"] <= found["capacity"]["global"]
+    assert found["beginnings"] > 0 and found["waiting"] == 0
 
 
 # ----------------------------------------------------------------------------------------------------------------------

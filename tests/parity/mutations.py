@@ -203,9 +203,9 @@ _gated_input = scan.gated_input
 
 
 def norms_after_rope(
-    self: AttentionMixer, x: Tensor, span: Span, angles: dict[Rope, Angles], memory: Step | None, layer: int
+    self: AttentionMixer, x: Tensor, span: Span, angles: dict[Rope, Angles], memory: Step | None, layer: int, *_: None
 ) -> Tensor:
-    """`AttentionMixer.forward` without memory, in the wrong order."""
+    """`AttentionMixer.forward` without memory and adapters, in the wrong order."""
     spec = self.spec
     query, key, value = (
         project(x).unflatten(-1, (-1, spec.head_dim)) for project in (self.query, self.key, self.value)

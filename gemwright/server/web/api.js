@@ -59,7 +59,8 @@ export async function models() {
   return body.data.map((model) => model.id);
 }
 
-/** What the caches hold: {capacity, used: {local, global, recurrent}, shared, sequences, waiting}; sizes in bytes. */
+/** What the caches hold: {capacity, used, kept: {local, global, recurrent} in bytes, shared, sequences,
+ * beginnings, waiting}: `used` by conversations at work, `kept` for later ones. */
 export async function cache() {
   return (await request("/cache")).json();
 }

@@ -46,16 +46,17 @@ async function step() {
   timer = setTimeout(step, wait);
 }
 
-function draw({ capacity, used, shared, sequences, waiting }) {
+function draw({ capacity, used, kept, shared, sequences, beginnings, waiting }) {
   section.classList.remove("unknown");
   const held = KINDS.filter(({ kind }) => capacity[kind] > 0);
-  const total = held.reduce((sum, { kind }) => sum + used[kind], 0);
-  const rows = held.map((row) => ({ ...row, value: used[row.kind], of: capacity[row.kind] }));
+  const total = held.reduce((sum, { kind }) => sum + used[kind] + kept[kind], 0);
+  const rows = held.map((row) => ({ ...row, value: used[row.kind] + kept[row.kind], of: capacity[row.kind] }));
   const note = "counted once, used by more than one";
   rows.push({ kind: "shared", label: "Shared", hint: note, value: shared, of: total, among: "in use" });
   for (const row of rows) drawBar(row);
   const waits = waiting ? `, ${waiting} waiting` : "";
-  words.textContent = `${sequences} ${sequences === 1 ? "sequence" : "sequences"}${waits}`;
+  const keeps = beginnings ? `, ${beginnings} kept for later` : "";
+  words.textContent = `${sequences} ${sequences === 1 ? "sequence" : "sequences"}${keeps}${waits}`;
   const room = held.reduce((sum, { kind }) => sum + capacity[kind], 0);
   drawCurve(room ? total / room : 0);
 }

@@ -12,6 +12,7 @@ from torch import nn
 
 from gemwright.arch.presets import preset
 from gemwright.nn.decoder import Decoder
+from gemwright.nn.init import initialise
 from gemwright.train.muon import orthogonal
 from gemwright.train.optim import Optim, build, decays, divide_and_clip, moments, restore_moments, set_rate
 
@@ -85,6 +86,7 @@ def test_muon_moves_matrices_of_blocks_and_adamw_the_rest() -> None:
         "recurrentgemma-2b", width=32, recurrent_width=32, depth=3, gate_blocks=2, heads=2, hidden=48, vocab=64
     )
     model = Decoder(spec)
+    initialise(model, torch.Generator().manual_seed(0))
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer = build(model, replace(SETTINGS, kind="muon"))
