@@ -18,7 +18,7 @@ from gemwright.text.tokenizer import Tokenizer
 
 ORDER = 3
 LEARNT = 300_000  # tokens of the training side that the n-gram models count first
-HELD_OUT = 0.005
+HELD_OUT = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)

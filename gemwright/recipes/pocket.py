@@ -1,4 +1,4 @@
-"""The embedded model: a Gemma 3 of 5.8 million parameters, from scratch or from a teacher."""
+"""The pocket model: a Gemma 3 of 5.8 million parameters, from scratch or from a teacher."""
 
 from __future__ import annotations
 

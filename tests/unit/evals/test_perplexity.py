@@ -13,7 +13,7 @@ from gemwright.errors import UserError
 from gemwright.evals.ngram import NGram
 from gemwright.evals.perplexity import HELD_OUT, perplexity, texts
 from gemwright.lm import LM
-from gemwright.recipes.pocket import pocket as recipe
+from gemwright.recipes.python import python as recipe
 
 TEXTS = ("Print the help of a parser.\n", "ä\n", "The option stands behind the command. " * 30)
 
