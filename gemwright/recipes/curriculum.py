@@ -43,6 +43,19 @@ SKILLS = {
     "dialogue": 6,
     "refusals": 3,
 }
+# Tasks that need what words are made of, which takes longest, beside their skills' shares.
+HARDER = {
+    "instructions/upper": 3,
+    "instructions/lower": 2,
+    "instructions/sort": 4,
+    "instructions/two": 4,
+    "manipulation/spell": 2,
+    "manipulation/backwards": 3,
+    "manipulation/initials": 3,
+    "manipulation/exchange": 2,
+    "arithmetic/sort": 2,
+    "arithmetic/multiply": 2,
+}
 _SPOKEN = 40_000  # items that the vocabulary is made from
 _FEWEST = 10  # words of a text
 _MOST = 5  # questions of a talk
@@ -102,10 +115,10 @@ LESSONS = (
     ),
     Lesson(
         name="train",
-        mix={**SKILLS, "talk": 20, "copy": 4, "pairs": 6, "text": 6, "retrieval": 2, "long": 4},
+        mix={**SKILLS, **HARDER, "talk": 20, "copy": 4, "pairs": 6, "text": 6, "retrieval": 2, "long": 4},
         copy=60,
         pairs=30,
-        items=150_000,
+        items=300_000,
         python=0.04,
         steps=None,
         tokens=2 * ROW,
