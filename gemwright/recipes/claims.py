@@ -2,10 +2,11 @@
 
     python -m gemwright.recipes.claims --out DIR --large DIR/pocket/model --small DIR/sibling/model
 
-At equal tokens, from scratch and from a teacher, for several seeds: held-out loss and mean skill with intervals (Gemma
-2 report, "Knowledge distillation"; Gemma 3 report, "Distillation"). And the loss of students of a small and a large
-teacher over the training horizon (Gemma 3 report, figure 8: small teachers are ahead at first, large ones later). Every
-run resumes; a finished one is not run again; `claims.json` and `claims.png` are written anew from what is finished.
+At equal tokens, from the next token alone and from a teacher, for several seeds: held-out loss and mean skill with
+intervals (Gemma 2 report, "Knowledge distillation"; Gemma 3 report, "Distillation"). And the loss of students of a
+small and a large teacher over the training horizon (Gemma 3 report, figure 8: small teachers are ahead at first, large
+ones later). All runs of a seed go on from the same first lessons. Every run resumes; a finished one is not run again;
+`claims.json` and `claims.png` are written anew from what is finished.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import gemwright
 from gemwright.errors import UserError
 from gemwright.evals import pocket
 from gemwright.recipes import curriculum, family
+from gemwright.recipes.curriculum import LESSONS
 from gemwright.recipes.sibling import sibling
 from gemwright.train.distill import REPORTED
 from gemwright.train.run import Run, override
@@ -59,8 +61,8 @@ def trials(steps: int, horizons: Sequence[int], seeds: Sequence[int]) -> Iterato
 
 
 def planned(trial: Trial, out: Path, teachers: dict[str, str], settings: Sequence[str]) -> Run:
-    """The run of a trial, in its folder under `out`."""
-    run = sibling(out / trial.name)
+    """The run of a trial, in its folder under `out`. All of one seed go on from the same lessons."""
+    run = replace(sibling(out / trial.name), start=str(family.lessons(out / f"seed{trial.seed}")))
     schedule = replace(run.schedule, warmup=min(run.schedule.warmup, trial.steps // 10))
     distill = None if trial.teacher is None else replace(REPORTED, teacher=teachers[trial.teacher])
     return override(replace(run, steps=trial.steps, seed=trial.seed, schedule=schedule, distill=distill), settings)
@@ -117,7 +119,7 @@ def plot(told: dict[str, Any], path: Path) -> None:
     for (teacher, points), colour in zip(told["horizon"].items(), ("#f9ab00", "#1a73e8"), strict=True):
         if points:
             panel.plot(*zip(*points, strict=True), marker="o", color=colour, label=f"{teacher} teacher")
-    panel.set(xlabel="steps of 10,240 tokens", ylabel="held-out loss, nats a token", xscale="log")
+    panel.set(xlabel=f"steps of {LESSONS[-1].tokens:,} tokens", ylabel="held-out loss, nats a token", xscale="log")
     panel.spines[["top", "right"]].set_visible(False)
     if any(told["horizon"].values()):
         panel.legend(frameon=False)

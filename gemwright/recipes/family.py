@@ -99,7 +99,7 @@ def run_of(name: str, model: Model, out: str | Path, *, steps: int, rate: float)
     return Run(
         name=name,
         model=model,
-        start=str(_folder(out, curriculum.LESSONS[-2]) / "model"),
+        start=str(lessons(out)),
         tokenizer=shared / "tokenizer",
         data=_data(shared, last),
         step=Step(tokens=last.tokens, micro=last.tokens, recompute=False),
@@ -118,11 +118,14 @@ def run_of(name: str, model: Model, out: str | Path, *, steps: int, rate: float)
 
 
 def earlier(run: Run) -> list[Run]:
-    """The lessons before `run`, each in a folder of its own in `out/lessons`; each goes on from the one before it."""
-    stages, start = [], None
+    """The lessons before `run`, each in a folder of its own beside the one that `run` starts from (`out/lessons`, if
+    nobody chose another); each goes on from the one before it."""
+    assert run.start is not None, "a run that goes on from its lessons"
+    shared, start = Path(run.start).parents[1], None
+    stages: list[Run] = []
     for lesson in curriculum.LESSONS[:-1]:
         assert lesson.steps is not None, "the last lesson alone is as long as its run"
-        out = _folder(run.out, lesson)
+        out = shared / lesson.name
         stages.append(
             replace(
                 run,
@@ -144,8 +147,9 @@ def earlier(run: Run) -> list[Run]:
     return stages
 
 
-def _folder(out: Path, lesson: curriculum.Lesson) -> Path:
-    return out / "lessons" / lesson.name
+def lessons(out: Path) -> Path:
+    """The folder of the model that has had all lessons before the last, of a run in the folder `out`."""
+    return out / "lessons" / curriculum.LESSONS[-2].name / "model"
 
 
 def _data(shared: Path, lesson: curriculum.Lesson) -> Data:

@@ -10,6 +10,7 @@ import pytest
 
 from gemwright.recipes import claims
 from gemwright.recipes.claims import Trial, interval, main, planned, summary, trials
+from gemwright.recipes.family import earlier
 from gemwright.train.run import Run
 
 TEACHERS = {"large": "somewhere/large", "small": "somewhere/small"}
@@ -38,6 +39,16 @@ def test_a_pair_differs_in_its_teacher_alone(tmp_path: Path) -> None:
         taught.schedule,
         taught.model,
     )
+
+
+def test_all_runs_of_a_seed_have_the_same_lessons(tmp_path: Path) -> None:
+    made = {trial: planned(trial, tmp_path, TEACHERS, []) for trial in trials(100, (50,), (1, 2))}
+    before = {trial: [(lesson.out, lesson.seed) for lesson in earlier(run)] for trial, run in made.items()}
+    for trial, lessons in before.items():
+        assert lessons and all(seed == trial.seed for _, seed in lessons)
+        assert lessons == before[Trial(teacher=None, steps=100, seed=trial.seed)]
+        assert Path(made[trial].start or "") == lessons[-1][0] / "model"
+    assert len({lessons[0][0] for lessons in before.values()}) == 2
 
 
 def test_three_runs_have_students_interval() -> None:
