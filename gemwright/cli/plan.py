@@ -100,7 +100,10 @@ def _remarks(counted: Plan, *, given: bool) -> list[str]:
             f"{show.size(counted.all_full)} ({share:.0%} of it)"
         )
     if counted.vision:
-        lines.append(f"vision tower: {show.size(counted.vision)} in the files, not loaded and not counted")
+        lines.append(
+            f"vision tower: {show.size(counted.vision)} in the files, not loaded and not counted; "
+            f"{show.size(counted.encoding)} more while it encodes pictures"
+        )
     if counted.memory is not None:
         where = f"in {show.size(counted.memory)}" + ("" if given else " (free on this machine)")
         fits = "[green]fits[/green]" if counted.fits else "[red]does not fit[/red]"

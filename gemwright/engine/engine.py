@@ -18,6 +18,7 @@ from gemwright.engine.constrain import Constraint
 from gemwright.engine.drawing import Drawn, Ready, run
 from gemwright.engine.eyes import Eyes
 from gemwright.engine.held import Held, held
+from gemwright.engine.looking import Looking
 from gemwright.engine.places import Places
 from gemwright.engine.progress import Progress, Session
 from gemwright.engine.proposer import Facts, Proposer
@@ -70,7 +71,8 @@ class Engine:
             context: tokens that one sequence may have, prompt and answer (default: what the model was made for, less
                 where memory is short, with a warning).
             sequences: requests that run at once, idle conversations included (None: 4, fewer where memory is short).
-            chunk: prompt tokens in one step; a picture with more of them has a step of its own.
+            chunk: prompt tokens in one step; a picture with more of them has a step of its own. Encoding a picture is
+                spread over steps, for at most the price of `chunk // 8` tokens in each.
             defaults: the checkpoint's sampling (see `request.defaults_of`); default: Gemma's own, and the tokenizer's
                 stop ids.
             int8_cache: keep the global layers' keys and values in 8 bits, half of bfloat16's memory.
@@ -97,6 +99,7 @@ class Engine:
             defaults = Sampling(stop_ids=stop_ids(tokenizer, None) if tokenizer else ())
         self.defaults = defaults
         self._eyes = eyes
+        self._looking = Looking(model.spec, eyes)
         banned = door.never_drawn(tokenizer, model.spec.vocab)
         self._banned = torch.tensor(banned, dtype=torch.int64, device=self.device)
         self._schedule = Schedule(places=room.sequences, chunk=chunk)
@@ -148,7 +151,7 @@ class Engine:
         return key
 
     def step(self) -> list[Event]:
-        """Runs one step and returns the events of all requests that drew a token in it; empty when nothing is left.
+        """Runs one step and returns the events of all requests that drew a token in it, which may be none.
 
         Raises `RequestError` for a request that cannot go on; the others' events come with the next call.
         """
@@ -174,11 +177,7 @@ class Engine:
 
     def check_images(self, images: Sequence[PromptImage]) -> None:
         """Raises `UserError` where there is no tower, `ValueError` for pictures that are not made for it."""
-        eyes = self.eyes
-        if eyes.width != self.model.spec.width:
-            raise ValueError(f"a tower for a width of {eyes.width} cannot serve one of {self.model.spec.width}")
-        if wrong := [image.count for image in images if image.count != eyes.soft]:
-            raise ValueError(f"a picture has {eyes.soft} soft tokens here, not {wrong[0]}")
+        self.eyes.check(images, self.model.spec.width)
 
     def cancel(self, key: int) -> Event | None:
         """Ends a request now and frees its place. Its last event, which no `step` returns; None if it was read before.
@@ -298,12 +297,18 @@ class Engine:
             if loser is not None:
                 self._places.suspend(live[loser])
             self._places.admit(live[key], len(self._schedule.running))
-        parts = self._schedule.parts(lambda key: live[key].pending, lambda key: live[key].pictures())
+        parts = self._schedule.parts(
+            lambda key: live[key].pending,
+            lambda key: live[key].pictures(),
+            lambda key, count: self._looking.price(live[key].coming(count)),
+        )
         members = [(self._live[part.request], part) for part in parts]
         if not members:
             return
         try:
-            self._step(members)
+            self._looking.run(members)
+            if running := [(progress, part) for progress, part in members if part.count]:
+                self._step(running)
         except BaseException:
             for progress, _ in members:
                 if progress.key in self._live:
@@ -317,11 +322,11 @@ class Engine:
         speculation = None if any(reading) else self._speculation
         guesses = [()] * len(members) if speculation is None else speculation.propose(members)
         counts = [part.count + len(more) for (_, part), more in zip(members, guesses, strict=True)]
-        ids = [id for member, more in zip(members, guesses, strict=True) for id in (*_next_ids(*member), *more)]
+        ids = [id for (one, part), more in zip(members, guesses, strict=True) for id in (*one.next(part.count), *more)]
         seen = [
             (index, image) for index, (progress, part) in enumerate(members) for image in progress.coming(part.count)
         ]
-        soft = self.eyes.encode([image.picture for _, image in seen]).to(self.device) if seen else None
+        soft = self._looking.soft(image for _, image in seen).to(self.device) if seen else None
         images = [Image(index, image.first, image.count) for index, image in seen]
         step = self._places.prepare([progress for progress, _ in members], counts, images)
         ends = accumulate(counts)
@@ -333,6 +338,7 @@ class Engine:
         adapters = self.adapters.chosen([progress.adapter for progress, _ in members], counts)
         drawn = run(self.model, ids, step, ready, soft=soft, adapters=adapters, banned=self._banned)
         step.commit()
+        self._looking.read(image for _, image in seen)
         for (progress, more, _), found in zip(ready, drawn, strict=True):
             progress.proposed += len(more)
             if found.kept < len(more):
@@ -378,10 +384,6 @@ class Engine:
         if progress.adapter is not None:
             progress.adapter.users -= 1
         self._places.retire(progress)
+        self._looking.keep(image for one in self._live.values() for image in one.coming(one.pending))
         if self._speculation is not None:
             self._speculation.forget(progress.key)
-
-
-def _next_ids(progress: Progress, part: Part) -> list[int]:
-    begin = progress.remembered
-    return progress.ids[begin : begin + part.count]

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from gemwright.arch.spec import Vision
 from gemwright.engine.pictures import Shown, Source, show
+from gemwright.engine.request import PromptImage
 from gemwright.image.pan_scan import PAN_SCAN, PanScan
 from gemwright.image.picture import Picture
 from gemwright.image.resize import pixels
 from gemwright.nn.gemma import Tower
+from gemwright.nn.siglip import Encoding
 
 # About fifty pictures of the widest published decoder in bfloat16, or a hundred of the narrowest that sees.
 _BUDGET = 128 * 2**20
@@ -72,7 +74,7 @@ class Eyes:
         """The tower, loaded if it was not. Raises `UserError` where there is none."""
         if self._tower is None:
             tower = self._load()
-            self._tower, self._digest = tower, tower.digest()
+            self._digest, self._tower = tower.digest(), tower
         return self._tower
 
     @property
@@ -95,6 +97,13 @@ class Eyes:
         """Of the decoder that the tower was made for."""
         return self.tower.projector.weight.shape[1]
 
+    def check(self, images: Sequence[PromptImage], width: int) -> None:
+        """Raises `ValueError` for pictures that are not made for this tower, and for a decoder of another `width`."""
+        if self.width != width:
+            raise ValueError(f"a tower for a width of {self.width} cannot serve one of {width}")
+        if wrong := [image.count for image in images if image.count != self.soft]:
+            raise ValueError(f"a picture has {self.soft} soft tokens here, not {wrong[0]}")
+
     def show(self, source: Source, *, pan_scan: bool | None = None, name: str = "") -> Shown:
         """A picture as the tower takes it, see `pictures.show`. `pan_scan`: cut it, if it is wide or tall; None: as the
         model's makers want it, which is mostly not."""
@@ -107,13 +116,35 @@ class Eyes:
 
         A picture goes through the tower alone, so that its soft tokens depend on nothing else.
         """
-        tower, parts = self.tower, []
+        parts = []
         for picture in pictures:
-            soft = self.cache.get(self._digest, picture.sha256)
+            soft = self.find(picture)
             if soft is None:
-                values = torch.from_numpy(pixels(picture, tower.spec.tower.image))
+                encoding = self.begin(picture)
                 with torch.no_grad():
-                    soft = tower.encode(values[None])[0]
-                self.cache.put(self._digest, picture.sha256, soft)
+                    encoding.advance(encoding.left)
+                soft = self.end(picture, encoding)
             parts.append(soft)
         return torch.cat(parts)
+
+    def find(self, picture: Picture) -> Tensor | None:
+        """A picture's soft tokens `[T, D]`, if they are remembered."""
+        return self.cache.get(*self._key(picture))
+
+    @torch.no_grad()
+    def begin(self, picture: Picture) -> Encoding:
+        """A picture on its way through the tower, for who wants to run some blocks at a time."""
+        values = torch.from_numpy(pixels(picture, self.spec.tower.image))
+        return self.tower.encoder.begin(values[None].to(self.tower.device))
+
+    @torch.no_grad()
+    def end(self, picture: Picture, encoding: Encoding) -> Tensor:
+        """Its soft tokens `[T, D]` once no block is left; they are remembered."""
+        soft = self.tower.projector(encoding.patches())[0]
+        self.cache.put(*self._key(picture), soft)
+        return soft
+
+    def _key(self, picture: Picture) -> tuple[str, str]:
+        """What the cache knows it by; the tower is loaded then."""
+        _ = self.tower
+        return self._digest, picture.sha256

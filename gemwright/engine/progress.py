@@ -108,6 +108,11 @@ class Progress:
         """Ids that the cache does not hold yet."""
         return len(self.ids) - self.remembered
 
+    def next(self, count: int) -> list[int]:
+        """The next `count` pending ids."""
+        begin = self.remembered
+        return self.ids[begin : begin + count]
+
     def coming(self, count: int) -> list[PromptImage]:
         """The pictures among the next `count` pending ids."""
         begin = self.remembered

@@ -10,13 +10,15 @@ step needs one rule:
   prefill, in the same ragged step);
 - a picture is run whole: a share ends before one that it would cut, and a picture that comes next and is larger than
   `chunk` makes a share of its own, in a step where no other prompt has one before it;
+- pictures that a share would read are encoded first, for at most the price of `chunk // 8` tokens in a step, and it is
+  run when that is done; the prompts after it wait as they wait for its tokens, single pending ids do not;
 - a place that is free goes to the request of the highest priority, to the one that has waited longest of these; where
   none is free, a waiting request takes the place of a running one of lower priority, the youngest of the lowest;
 - so that nobody waits for ever, every fourth free place, and the first share of every fourth step, go by age alone, and
   who has got a place by age keeps it for some tokens.
 
-A step thus holds at most `chunk` tokens of prompts (or one picture) and one token for each of the others, so that its
-memory is bounded and a long prompt never stops the others from drawing.
+A step thus holds at most `chunk` tokens of prompts (or one picture), an eighth of that in encoding, and one token for
+each of the others, so that its memory is bounded and neither a long prompt nor a picture stops the others from drawing.
 """
 
 from __future__ import annotations
@@ -25,16 +27,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 _FAIR = 4  # of so many places, and of so many steps, one goes by age
+_LOOK = 8  # encoding gets one part of so many of a chunk: it loses no time by being cut small, as prompts would
 _KEPT = 64  # tokens that a request with a place by age draws before it may have to give way
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One request's share of a step: its next `count` pending ids. `last` says that none is left after them."""
+    """One request's share of a step: its next `count` pending ids. `last` says that none is left after them. `look`:
+    tokens' worth of encoding that comes before; where that is not all, `count` is 0."""
 
     request: int
     count: int
     last: bool
+    look: int = 0
 
 
 @dataclass(kw_only=True)
@@ -112,11 +117,13 @@ class Schedule:
         self,
         pending: Callable[[int], int],
         pictures: Callable[[int], Sequence[tuple[int, int]]] = lambda request: (),
+        price: Callable[[int, int], int] = lambda request, count: 0,
     ) -> list[Part]:
         """The next step's shares; `pending` tells how many ids of a running request the cache does not hold (≥ 1),
-        `pictures` where pictures begin and end among these, counted from the first."""
+        `pictures` where pictures begin and end among these, counted from the first, and `price` what it costs, in
+        tokens, to encode those among its next `count` ids that are not encoded yet."""
         self._steps += 1
-        budget = self._chunk
+        budget, looks = self._chunk, max(1, self._chunk // _LOOK)
         parts = []
         for entry in sorted(self._running.values(), key=_rank if self._steps % _FAIR else _age):
             request = entry.request
@@ -127,8 +134,12 @@ class Schedule:
             if left > 1:
                 count = _uncut(min(left, budget), pictures(request), alone=budget == self._chunk)
                 budget = max(0, budget - count)
-            if count:
-                parts.append(Part(request=request, count=count, last=count == left))
+            look = price(request, count) if count else 0
+            if look > looks:
+                look, count, budget = looks, 0, 0
+            looks -= look
+            if count or look:
+                parts.append(Part(request=request, count=count, last=count == left, look=look))
             entry.owed = max(0, entry.owed - (count == left))
         return parts
 

@@ -98,8 +98,9 @@ def _finish(pixels: np.ndarray, name: str, exif: bytes, see_through: bool, notes
 
 def _read(source: str | Path, limits: Limits) -> bytes:
     """The bytes of a file, at most one more than the limit."""
-    if isinstance(source, str) and source.lower().startswith(("http://", "https://", "data:")):
-        raise UserError(f"{source[:60]} is an address, not a file", hint="download the picture and give its path")
+    said = str(source)
+    if said.lower().startswith(("http:/", "https:/", "data:")):  # as a `Path`, an address has lost a slash
+        raise UserError(f"{said[:60]} is an address, not a file", hint="download the picture and give its path")
     try:
         path = Path(source).expanduser()
         if not path.is_file():  # a pipe could be waited for in vain

@@ -126,8 +126,8 @@ class Siglip(nn.Module):
         """Where the encoder is."""
         return self.positions.device
 
-    def forward(self, pixels: Float[Tensor, "B 3 X Y"]) -> Float[Tensor, "B P D"]:
-        """Pixels in [-1, 1], red, green, blue → patches row by row, float32. All pictures go together.
+    def begin(self, pixels: Float[Tensor, "B 3 X Y"]) -> Encoding:
+        """Pixels in [-1, 1], red, green, blue, on their way through the blocks. All pictures go together.
 
         Raises `ValueError` for pictures of another size, and for float16 weights.
         """
@@ -136,7 +136,40 @@ class Siglip(nn.Module):
             raise ValueError(f"this encoder sees {side} × {side} pixels, not {pixels.shape[-2]} × {pixels.shape[-1]}")
         if self.dtype == torch.float16:
             raise ValueError("a vision encoder runs in bfloat16 or float32: float16 was never tried on its weights")
-        x = (self.patches(pixels) + wide(self.positions)).flatten(0, 1)  # [B, P, D] → [B · P, D]
-        for block in self.layers:
-            x = block(x, len(pixels))
-        return self.final_norm(x).unflatten(0, (len(pixels), -1))
+        return Encoding(self, pixels)
+
+    def forward(self, pixels: Float[Tensor, "B 3 X Y"]) -> Float[Tensor, "B P D"]:
+        """Pixels → patches row by row, float32: `begin`, then all blocks at once."""
+        encoding = self.begin(pixels)
+        encoding.advance(encoding.left)
+        return encoding.patches()
+
+
+class Encoding:
+    """Pictures on their way through an encoder, one block after the other; `Siglip.begin` makes it.
+
+    It does not show in the values how many blocks are run at a time. Between two calls it holds the float32 stream,
+    `[B · P, D]`; a block that ends with an exception leaves it as it was before that block.
+    """
+
+    def __init__(self, encoder: Siglip, pixels: Float[Tensor, "B 3 X Y"]) -> None:
+        self.done = 0  # blocks
+        self._encoder, self._pictures = encoder, len(pixels)
+        self._x = (encoder.patches(pixels) + wide(encoder.positions)).flatten(0, 1)  # [B, P, D] → [B · P, D]
+
+    @property
+    def left(self) -> int:
+        """Blocks that are still to be run."""
+        return len(self._encoder.layers) - self.done
+
+    def advance(self, blocks: int = 1) -> None:
+        """Runs the next blocks, as many of them as are left."""
+        for _ in range(min(blocks, self.left)):
+            block = self._encoder.layers[self.done]
+            self.done, self._x = self.done + 1, block(self._x, self._pictures)
+
+    def patches(self) -> Float[Tensor, "B P D"]:
+        """What comes out of the encoder, float32. Raises `ValueError` while blocks are left."""
+        if self.left:
+            raise ValueError(f"{self.left} blocks of this encoding are still to be run")
+        return self._encoder.final_norm(self._x).unflatten(0, (self._pictures, -1))

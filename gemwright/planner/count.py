@@ -31,6 +31,7 @@ _Kind = tuple[Layer, Forms]  # a layer, and the forms of its own parameters
 
 PARTS = ("table", "attention", "recurrent", "mlp", "norms")
 
+BEGUN = 4  # pictures that an engine has on their way through the tower at once, at most
 SAMPLING_ROWS = 5  # float32 rows of the vocabulary that drawing one token takes: logits, a copy, softmax, order, sum
 
 
@@ -111,6 +112,26 @@ def vision_parameters(vision: Vision, width: int) -> int:
     Text models are loaded without them; the number says what is left in the files."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in Tower(vision, width).parameters())
+
+
+@lru_cache(maxsize=8)
+def encoding(vision: Vision, width: int, dtype: torch.dtype) -> int:
+    """Bytes that encoding pictures takes beside the tower's weights: the streams of `BEGUN` of them on their way, and
+    the most that a block of one has alive."""
+    spec = vision.tower
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with torch.device("meta"):
+        tower = Tower(replace(vision, tower=replace(spec, depth=1)), width)  # equal blocks need equal memory
+    with mode, LiveBytes() as weights:
+        for module in tower.modules():
+            for name, old in list(module.named_parameters(recurse=False)):
+                new = torch.empty(old.shape, dtype=dtype, device="cpu")
+                setattr(module, name, nn.Parameter(new, requires_grad=False))
+    with mode, torch.no_grad(), LiveBytes(before=weights) as one:
+        started = tower.encoder.begin(torch.empty(1, 3, spec.image, spec.image))
+        started.advance()
+        tower.projector(started.patches())
+    return one.peak + (BEGUN - 1) * spec.grid**2 * spec.width * torch.float32.itemsize
 
 
 def cache_bytes(

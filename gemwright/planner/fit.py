@@ -32,13 +32,14 @@ class Plan:
     """Bytes that a process needs above a bare `import torch`, by what they are for.
 
     `quant`: the scheme that rounds the weights (None: they stay as the files have them). `weights`: by part, as they
-    are packed; `copies`: what packed blocks keep beside them. `vision`: the picture tower, which is not loaded and not
-    in the total. `int8_cache`: the global layers remember signed bytes. `reuse`: beginnings of prompts whose windows
-    and states the cache has room for, beside the sequences. `cache`: by kind of layer (global, local, recurrent).
-    `activations` and `logits` take turns in a step: the larger one counts. `tokenizer`: its tables. `runtime`,
-    `scratch`: measured once, see `fit.RUNTIME`. `all_full`: the cache if every attention layer were global. `memory`:
-    bytes that may be used (None: not said). `longest`: the longest context that fits in them (None: not asked, or any,
-    as `unbounded` says; 0: none does).
+    are packed; `copies`: what packed blocks keep beside them. `vision`: the picture tower, which is loaded with the
+    first picture, and `encoding`: what it works in, pictures half done included; neither is in the total. `int8_cache`:
+    the global layers remember signed bytes. `reuse`: beginnings of prompts whose windows and states the cache has room
+    for, beside the sequences. `cache`: by kind of layer (global, local, recurrent). `activations` and `logits` take
+    turns in a step: the larger one counts. `tokenizer`: its tables. `runtime`, `scratch`: measured once, see
+    `fit.RUNTIME`. `all_full`: the cache if every attention layer were global. `memory`: bytes that may be used (None:
+    not said). `longest`: the longest context that fits in them (None: not asked, or any, as `unbounded` says; 0: none
+    does).
     """
 
     name: str
@@ -51,6 +52,7 @@ class Plan:
     weights: dict[str, int]
     copies: int
     vision: int
+    encoding: int
     int8_cache: bool
     cache: dict[str, int]
     activations: int
@@ -183,6 +185,7 @@ def _count(found: _Found, context: int, batch: int, reuse: int, chunk: int, dtyp
         weights=dict(weights.parts),
         copies=weights.copies,
         vision=count.vision_parameters(spec.vision, spec.width) * dtype.itemsize if spec.vision else 0,
+        encoding=count.encoding(spec.vision, spec.width, dtype) if spec.vision else 0,
         int8_cache=int8,
         cache=count.cache_bytes(spec, **shape, spare=reuse),
         activations=working.activations,

@@ -204,8 +204,9 @@ def add_words(
     if images and len(parts) == 1:
         parts = [""] * len(images) + parts
     if len(parts) != len(images) + 1:
+        shown = "1 picture is" if len(images) == 1 else f"{len(images)} pictures are"
         raise UserError(
-            f"the text says {pieces.START_OF_IMAGE} {len(parts) - 1} times, there are {len(images)} pictures",
+            f"the text says {pieces.START_OF_IMAGE} {len(parts) - 1} times, {shown} shown",
             hint="say it once for each picture, or leave it out: pictures then come before the text",
         )
     for index, part in enumerate(parts):

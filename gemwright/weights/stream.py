@@ -31,7 +31,7 @@ _PLAIN = ("F64", "F32", "F16", "BF16")  # kinds of a packed source that are floa
 # Why a tensor may stay in the file. The first two lose nothing: their values are in the model.
 ANGLES = "tables of angles, computed here"
 EQUAL_HEAD = "the output table, equal to the embedding table"
-VISION = "the vision half, which a text model does not use"
+VISION = "the vision half, which text does not need"
 LOSSLESS = (ANGLES, EQUAL_HEAD)
 
 # name and meta parameter → where its values go: any tensor of the same shape, on any device, of any float dtype

@@ -17,18 +17,20 @@ from typing import Any
 import schemas
 import small
 import torch
-from test_engine_pictures import SIDE, SOFT, TIE, TOWER
+from test_engine_pictures import SIDE, SOFT, TIE, draw_tower
+from test_engine_pictures import VISION as SHALLOW
 
 import gemwright
 from gemwright.arch.presets import preset
 from gemwright.arch.spec import Model
 from gemwright.engine.engine import Engine
-from gemwright.engine.eyes import Eyes
+from gemwright.engine.eyes import Eyes, SoftCache
 from gemwright.engine.grammar import Grammar
 from gemwright.engine.progress import Session
 from gemwright.engine.request import Completion, PromptImage, Request, Sampling
 from gemwright.image.picture import Picture, picture
 from gemwright.nn.decoder import Decoder
+from gemwright.nn.gemma import Tower
 from gemwright.ops.span import Image, span
 from gemwright.quant.scheme import SCHEMES
 from gemwright.quant.swap import swap
@@ -72,18 +74,23 @@ def plain(name: str) -> Decoder:
     return small.awake(worded(small.SPECS[name]))
 
 
+# A block of it costs as much as some tokens of these decoders: its pictures are encoded over several steps.
+VISION = replace(SHALLOW, tower=replace(SHALLOW.tower, patch=7, depth=7))
+PICTURES = 3
+
+
+@cache
+def tower(width: int) -> Tower:
+    """That sees for decoders of that width."""
+    return draw_tower(VISION, width)
+
+
 @cache
 def eyes(width: int) -> Eyes:
-    """What pictures are seen with; shared, so that none is encoded twice."""
-    if width == TOWER.projector.weight.shape[1]:
-        return Eyes(lambda: TOWER)
-    from gemwright.nn.gemma import Tower
-
-    tower = Tower(TOWER.spec, width, TOWER.encoder)
-    tower.projector.norm.weight.data.copy_(TOWER.projector.norm.weight)
-    noise = torch.randn(tower.projector.weight.shape, generator=torch.Generator().manual_seed(4))
-    tower.projector.weight.data.copy_(1.5 * noise)
-    return Eyes(lambda: tower.eval())
+    """Eyes that have seen all pictures before, each encoded at once."""
+    made = Eyes(lambda: tower(width))
+    made.encode([noise(seed) for seed in range(PICTURES)])
+    return made
 
 
 @cache
@@ -109,7 +116,8 @@ def wishes(draw: random.Random, seed: int) -> dict[str, Any]:
 
 def rooms(draw: random.Random) -> dict[str, Any]:
     """What an engine is given."""
-    return {"sequences": draw.randint(1, 4), "chunk": draw.choice([5, 16, 40]), "reuse": draw.choice([4, 4, 2, 0])}
+    room = {"sequences": draw.randint(1, 4), "chunk": draw.choice([5, 16, 40]), "reuse": draw.choice([4, 4, 2, 0])}
+    return room | {"soft_bytes": draw.choice([0, 1 << 20])}
 
 
 def asked(draw: random.Random, seed: int, known: list[Request], pictures: bool) -> Request:
@@ -125,21 +133,25 @@ def asked(draw: random.Random, seed: int, known: list[Request], pictures: bool) 
         if len(ids) > MOST - 40:
             break
         if pictures and draw.random() < 0.4:
-            images.append(PromptImage(first=len(ids), count=SOFT, picture=noise(draw.randint(0, 2))))
+            images.append(PromptImage(first=len(ids), count=SOFT, picture=noise(draw.randint(0, PICTURES - 1))))
             ids += [tokenizer().vocab_size + 20] * SOFT  # beyond the table
         else:
             ids += draw.choices(range(300, tokenizer().vocab_size), k=draw.choice([1, 3, 17, 40]))
-    return Request(ids=tuple(ids), images=tuple(images), sampling=Sampling(**wishes(draw, seed)))
+    sampling, priority = Sampling(**wishes(draw, seed)), draw.choice([0, 0, 0, 1])
+    return Request(ids=tuple(ids), images=tuple(images), sampling=sampling, priority=priority)
 
 
 def _shown(draw: random.Random, image: PromptImage) -> PromptImage:
     """The same picture, or now and then another in its place, which no id tells."""
-    return replace(image, picture=noise(draw.randint(0, 2))) if draw.random() < 0.3 else image
+    return replace(image, picture=noise(draw.randint(0, PICTURES - 1))) if draw.random() < 0.3 else image
 
 
-def engine(model: Decoder, pictures: bool, **room: Any) -> Engine:
-    """An engine for these schedules."""
-    sees = eyes(model.spec.width) if pictures else None
+def engine(model: Decoder, pictures: bool, *, soft_bytes: int | None = None, **room: Any) -> Engine:
+    """An engine for these schedules. `soft_bytes`: what it remembers of pictures it has encoded (None: it need not
+    encode any)."""
+    width = model.spec.width
+    fresh = eyes(width) if soft_bytes is None else Eyes(lambda: tower(width), SoftCache(soft_bytes))
+    sees = fresh if pictures else None
     defaults = Sampling(stop_ids=(tokenizer().eos,))
     return Engine(model, tokenizer(), context=CONTEXT, defaults=defaults, eyes=sees, **room)
 
@@ -155,6 +167,7 @@ class Life:
         self.done: dict[int, Completion] = {}
         self.cut: dict[int, Completion] = {}
         self.sessions = [Session() for _ in range(2)]
+        self.half = 0
 
     def run(self, requests: int) -> None:
         """Until all of so many requests have come, and gone."""
@@ -165,6 +178,7 @@ class Life:
             for event in self.engine.step():
                 if event.completion is not None:
                     self.done[event.request] = event.completion
+            self.half += len(self.engine._looking) > 0
             self._happen()
 
     def _happen(self) -> None:
@@ -217,16 +231,20 @@ class Life:
         for session in self.sessions:
             self.engine.release(session)
         self.engine.forget()
+        if len(self.engine._looking):
+            return False
         return not any(any(store._shares.owners) for store in self.engine.cache.stores)  # type: ignore[attr-defined]
 
 
 @dataclass
 class Seen:
-    """What became of schedules: requests answered and cut short, and prompt tokens that were not read again."""
+    """What became of schedules: requests answered and cut short, prompt tokens that were not read again, and steps that
+    left a picture half encoded."""
 
     done: int = 0
     cut: int = 0
     cached: int = 0
+    half: int = 0
 
 
 def check(model: Decoder, seed: int, requests: int, *, pictures: bool, bits: bool) -> Seen:
@@ -249,7 +267,7 @@ def check(model: Decoder, seed: int, requests: int, *, pictures: bool, bits: boo
         else:
             check_text(model, request, found, expected, cut=key in life.cut)
     assert life.empty()
-    return Seen(len(life.done), len(life.cut), sum(found.usage.cached for found in life.done.values()))
+    return Seen(len(life.done), len(life.cut), sum(found.usage.cached for found in life.done.values()), life.half)
 
 
 def check_text(model: Decoder, request: Request, found: Completion, expected: Completion, *, cut: bool) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import random
+from dataclasses import dataclass, replace
 
 import numpy
 import pytest
 import small
 import torch
-from equivalence import LOGITS, LOGPROBS, equivalence, off
+from equivalence import LOGITS, LOGPROBS, equivalence, off, same_bits
 from torch import Tensor
 
 from gemwright.arch.spec import Tower as Encoder
 from gemwright.arch.spec import Vision
 from gemwright.engine.engine import Engine
-from gemwright.engine.eyes import Eyes
+from gemwright.engine.eyes import Eyes, SoftCache
+from gemwright.engine.looking import Looking
 from gemwright.engine.progress import Session
 from gemwright.engine.request import Completion, PromptImage, Request, Sampling
 from gemwright.image.picture import picture
@@ -32,10 +34,10 @@ TIE = 1e-4  # of the logits' standard deviation
 MARK = small.VOCAB + 3  # stands for soft tokens: beyond the table
 
 
-def draw_tower() -> Tower:
+def draw_tower(vision: Vision = VISION, width: int = small.SPECS["local"].width) -> Tower:
     """The tower of these models: every parameter drawn from one seed."""
     generator = torch.Generator().manual_seed(3)
-    tower = Tower(VISION, small.SPECS["local"].width)
+    tower = Tower(vision, width)
     with torch.no_grad():
         for parameter in tower.parameters():
             scale = 0.4 if parameter.dim() == 1 else 1.5 / parameter[0].numel() ** 0.5
@@ -113,6 +115,22 @@ def check(name: str, some: Prompt, found: Completion) -> None:
     assert ((best - drawn) / spread).max() < TIE
     logs = torch.log_softmax(logits, -1).gather(1, torch.tensor(found.ids)[:, None])[:, 0]
     assert (torch.tensor([one.logprob for one in found.logprobs]) - logs).abs().max() <= LOGPROBS * spread
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("seed", range(3))
+@equivalence("pictures encoded some blocks at a time, now this one, now that one = each at once", "bit")
+def test_encoding_in_parts(seed: int, dtype: torch.dtype) -> None:
+    deep = replace(VISION, tower=replace(VISION.tower, patch=7, depth=6))
+    tower, draw = draw_tower(deep).to(dtype), random.Random(seed)
+    images = PROMPTS[0].images + PROMPTS[4].images
+    looking = Looking(small.SPECS["local"], Eyes(lambda: tower, SoftCache(0)))
+    while looking.price(images):
+        looking.advance(draw.sample(images, draw.randint(1, 2)), draw.randint(1, 40))
+    values = [torch.from_numpy(pixels(image.picture, SIDE))[None] for image in images]
+    with torch.no_grad():
+        whole = torch.cat([tower.encode(value)[0] for value in values])
+    assert same_bits(looking.soft(images), whole)
 
 
 @pytest.mark.parametrize("name", ATTENTIVE)

@@ -1,7 +1,7 @@
 """Whatever else an engine does meanwhile, and whatever it remembers, an answer is the one that a request gets alone.
 
-Lengths, pictures, grammars, penalties and stop strings; arrivals, cancellations, conversations that are gone on with,
-forked, saved and opened again: all drawn from a seed.
+Lengths, pictures, grammars, penalties and stop strings; priorities, arrivals, cancellations, also of requests whose
+pictures are half encoded, conversations that are gone on with, forked, saved and opened again: all drawn from a seed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def texts(name: str, seed: int) -> Seen:
 @pytest.mark.parametrize("name", small.NAMES)
 @equivalence("requests in a random schedule = each alone and read anew, native", "bit")
 def test_bits(name: str) -> None:
-    assert sum(bits(name, seed).cached for seed in range(SEEDS)) > 0
+    seen = [bits(name, seed) for seed in range(SEEDS)]
+    assert sum(one.cached for one in seen) > 0
+    assert (sum(one.half for one in seen) > 0) == (name in SEEING)
 
 
 @needs_kernels
@@ -50,7 +52,9 @@ def test_bits_of_many(name: str) -> None:
 @pytest.mark.parametrize("name", small.NAMES)
 @equivalence("requests in a random schedule = each alone and read anew", "text")
 def test_texts(name: str) -> None:
-    assert sum(texts(name, seed).cached for seed in range(SEEDS)) > 0
+    seen = [texts(name, seed) for seed in range(SEEDS)]
+    assert sum(one.cached for one in seen) > 0
+    assert (sum(one.half for one in seen) > 0) == (name in SEEING)
 
 
 @pytest.mark.soak

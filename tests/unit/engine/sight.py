@@ -10,6 +10,7 @@ from gemwright.arch.spec import Tower as Encoder
 from gemwright.arch.spec import Vision
 from gemwright.engine.eyes import Eyes, SoftCache
 from gemwright.nn.gemma import Tower
+from gemwright.nn.siglip import Encoding
 
 WIDTH, SIDE, SOFT = 64, 28, 4
 VISION = Vision(
@@ -17,10 +18,10 @@ VISION = Vision(
 )
 
 
-def draw_tower(seed: int = 0, width: int = WIDTH) -> Tower:
+def draw_tower(seed: int = 0, width: int = WIDTH, vision: Vision = VISION) -> Tower:
     """Every parameter drawn from one seed."""
     generator = torch.Generator().manual_seed(seed)
-    tower = Tower(VISION, width)
+    tower = Tower(vision, width)
     with torch.no_grad():
         for parameter in tower.parameters():
             scale = 0.4 if parameter.dim() == 1 else 2.0 / parameter[0].numel() ** 0.5
@@ -32,16 +33,16 @@ def draw_tower(seed: int = 0, width: int = WIDTH) -> Tower:
 class Counting:
     """A loader of one tower: how often it was asked, and how many pictures went through the tower."""
 
-    def __init__(self, seed: int = 0, width: int = WIDTH) -> None:
+    def __init__(self, seed: int = 0, width: int = WIDTH, vision: Vision = VISION) -> None:
         self.loads = self.pictures = 0
-        self.tower = draw_tower(seed, width)
-        encode = self.tower.encode
+        self.tower = draw_tower(seed, width, vision)
+        begin = self.tower.encoder.begin
 
-        def counted(pixels: Tensor) -> Tensor:
+        def counted(pixels: Tensor) -> Encoding:
             self.pictures += len(pixels)
-            return encode(pixels)
+            return begin(pixels)
 
-        self.tower.encode = counted  # type: ignore[method-assign]
+        self.tower.encoder.begin = counted  # type: ignore[method-assign]
 
     def __call__(self) -> Tower:
         self.loads += 1

@@ -131,6 +131,80 @@ def test_a_picture_larger_than_a_chunk_is_run_whole_and_alone() -> None:
     assert shares(4, {0: 2, 1: 30, 2: 9}, {1: [(0, 16)]}) == {0: 2, 2: 2}
 
 
+def looked(chunk: int, pending: list[int], prices: dict[int, int]) -> dict[int, tuple[int, int]]:
+    """(ids, encoding) of each request with a share; a prompt's first id stands for its pictures."""
+    schedule = Schedule(places=len(pending), chunk=chunk)
+    for request in range(len(pending)):
+        schedule.add(request)
+    admitted(schedule)
+    parts = schedule.parts(pending.__getitem__, price=lambda request, count: prices.get(request, 0))
+    return {part.request: (part.count, part.look) for part in parts}
+
+
+def test_what_a_share_would_see_is_encoded_before_it_runs() -> None:
+    assert looked(80, [30], {0: 25}) == {0: (0, 10)}
+    assert looked(80, [30], {0: 11}) == {0: (0, 10)}
+    assert looked(80, [30], {0: 10}) == {0: (30, 10)}
+
+
+def test_single_ids_run_beside_encoding_and_later_prompts_wait_for_it() -> None:
+    assert looked(80, [1, 30, 1, 20], {1: 25}) == {0: (1, 0), 1: (0, 10), 2: (1, 0)}
+    assert looked(80, [1, 30, 1, 20], {1: 4, 3: 4}) == {0: (1, 0), 1: (30, 4), 2: (1, 0), 3: (20, 4)}
+    assert looked(80, [30, 20], {0: 6, 1: 6}) == {0: (30, 6), 1: (0, 4)}
+
+
+def test_nothing_is_encoded_for_a_prompt_that_gets_no_share() -> None:
+    assert looked(80, [80, 20], {1: 5}) == {0: (80, 0)}
+
+
+def test_the_smallest_chunk_still_encodes() -> None:
+    assert looked(1, [2], {0: 5}) == {0: (0, 1)}
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_pictures_of_a_higher_priority_are_encoded_first_but_for_every_fourth_step(first: int) -> None:
+    schedule, prices = Schedule(places=2, chunk=16), {0: 90, 1: 90}
+    schedule.add(0, int(first == 0))
+    schedule.add(1, int(first == 1))
+    admitted(schedule)
+    turns = []
+    for _ in range(8):
+        (part,) = schedule.parts(lambda _: 9, price=lambda request, count: prices[request])
+        prices[part.request] -= part.look
+        turns.append(part.request)
+    oldest = 0
+    assert turns == [first, first, first, oldest] * 2
+
+
+@given(
+    prompts=st.lists(st.tuples(st.integers(1, 30), st.integers(0, 20)), min_size=1, max_size=6),
+    places=st.integers(1, 4),
+    chunk=st.integers(1, 40),
+)
+def test_every_picture_is_encoded_and_no_step_encodes_more_than_its_share(
+    prompts: list[tuple[int, int]], places: int, chunk: int
+) -> None:
+    """A prompt's picture comes with its first id."""
+    schedule = Schedule(places=places, chunk=chunk)
+    pending = {request: length for request, (length, _) in enumerate(prompts)}
+    prices = {request: price for request, (_, price) in enumerate(prompts)}
+    for request in pending:
+        schedule.add(request)
+    steps = 0
+    while schedule.waiting or schedule.running:
+        admitted(schedule)
+        parts = schedule.parts(pending.__getitem__, price=lambda request, count: prices[request])
+        assert parts and sum(part.look for part in parts) <= max(1, chunk // 8)
+        for part in parts:
+            prices[part.request] -= part.look
+            pending[part.request] -= part.count
+            assert not (part.count and prices[part.request])
+            if part.last:
+                schedule.remove(part.request)
+        steps += 1
+        assert steps <= sum(length + price for length, price in prompts)
+
+
 @pytest.mark.parametrize(("places", "chunk"), [(0, 4), (4, 0)])
 def test_no_place_or_no_chunk_is_misuse(places: int, chunk: int) -> None:
     with pytest.raises(ValueError, match="at least one"):

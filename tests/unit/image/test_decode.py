@@ -297,11 +297,13 @@ def test_a_compressed_bmp_is_refused_with_advice(files: dict[str, bytes]) -> Non
         ("no/such/file.png", "no such file"),
         ("/", "not a file"),
         ("https://example.org/a.png", "an address, not a file"),
+        (Path("https://example.org/a.png"), "an address, not a file"),
+        (Path("data:image/png;base64," + 400 * "A"), "an address, not a file"),
         ("a\0b", "no such file|null byte"),
         ("~nobody-of-that-name/a.png", "home directory"),
     ],
 )
-def test_a_path_that_leads_to_no_file_is_refused(source: str, message: str) -> None:
+def test_a_path_that_leads_to_no_file_is_refused(source: str | Path, message: str) -> None:
     with pytest.raises(UserError, match=message):
         decode(source)
 

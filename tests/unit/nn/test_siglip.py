@@ -118,6 +118,49 @@ def test_mlps_take_some_rows_at_a_time_where_no_gradient_is_wanted(
         assert close(tower.encode(pixels), whole) and seen == [30, 30, 12]
 
 
+@pytest.mark.parametrize("blocks", [1, 2, 3, 7])
+def test_some_blocks_at_a_time_give_what_all_at_once_give(blocks: int) -> None:
+    deep = Siglip(replace(SPEC.tower, depth=7)).requires_grad_(False)
+    awake(deep)
+    pixels, left = pictures(2), []
+    encoding = deep.begin(pixels)
+    while encoding.left:
+        left.append(encoding.left)
+        encoding.advance(blocks)
+    assert left == list(range(7, 0, -blocks))
+    assert torch.equal(encoding.patches(), deep(pixels))
+
+
+def test_a_block_that_fails_leaves_an_encoding_as_it_was(tower: Tower, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The MLP writes its rows in place; it fails at the second ones."""
+    monkeypatch.setattr(siglip, "ROWS", 30)  # of 72
+    pixels = pictures(2)
+    with torch.no_grad():
+        whole, encoding = tower.encoder(pixels), tower.encoder.begin(pixels)
+    mlp, calls = tower.encoder.get_submodule("layers.1.mlp"), []
+
+    def stop(*_: object) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    hook = mlp.register_forward_pre_hook(stop)
+    with torch.no_grad(), pytest.raises(KeyboardInterrupt):
+        encoding.advance(2)
+    hook.remove()
+    assert encoding.left == 1
+    with torch.no_grad():
+        encoding.advance()
+    assert torch.equal(encoding.patches(), whole)
+
+
+def test_an_encoding_that_is_not_done_has_no_patches(tower: Tower) -> None:
+    encoding = tower.encoder.begin(pictures(1))
+    encoding.advance()
+    with pytest.raises(ValueError, match="1 blocks of this encoding"):
+        encoding.patches()
+
+
 def test_one_picture_goes_however_large_it_is(tower: Tower, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = pictures(2)
     monkeypatch.setattr(gemma, "PATCHES", 1)

@@ -10,12 +10,23 @@ from torch import Tensor
 
 from gemwright.arch.gemma3 import gemma3
 from gemwright.arch.presets import preset, sizes
-from gemwright.arch.spec import Model
+from gemwright.arch.spec import Model, Tower, Vision
 from gemwright.cache.allocate import allocate
+from gemwright.nn import gemma
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.init import initialise
 from gemwright.ops.native import library
-from gemwright.planner.count import Forms, all_full, cache_bytes, parameters, vision_parameters, weights, working
+from gemwright.planner.count import (
+    BEGUN,
+    Forms,
+    all_full,
+    cache_bytes,
+    encoding,
+    parameters,
+    vision_parameters,
+    weights,
+    working,
+)
 from gemwright.planner.live import LiveBytes
 from gemwright.quant import swap
 from gemwright.quant.scheme import SCHEMES
@@ -90,6 +101,25 @@ def test_the_picture_tower_has_its_published_size() -> None:
     assert spec.vision is not None
     projector = 1152 + 1152 * spec.width
     assert vision_parameters(spec.vision, spec.width) - projector == 416_866_032
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_encoding_takes_the_streams_of_pictures_under_way_and_a_block(dtype: torch.dtype) -> None:
+    """As many pictures half done as there may be, then the last one to its end; real numbers and every block."""
+    spec = Tower(image=120, patch=4, width=32, hidden=72, heads=2, depth=3, norm_epsilon=1e-6)
+    vision = Vision(tower=spec, tokens=9)
+    eyes = gemma.Tower(vision, 48).to(dtype).eval()
+    for parameter in eyes.parameters():
+        parameter.data.normal_(0.0, 0.1)
+    held = list(eyes.parameters())
+    with torch.no_grad(), LiveBytes(held) as live:
+        begun = [eyes.encoder.begin(torch.zeros(1, 3, spec.image, spec.image)) for _ in range(BEGUN)]
+        for one in begun:
+            one.advance()
+        begun[-1].advance(2)
+        eyes.projector(begun[-1].patches())
+    pixels = 3 * spec.image**2 * 4  # of the picture that begins: the block's are more
+    assert encoding(vision, 48, dtype) - pixels <= live.peak <= encoding(vision, 48, dtype)
 
 
 def test_all_full_widens_attention_and_nothing_else() -> None:

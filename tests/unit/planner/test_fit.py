@@ -31,13 +31,15 @@ def test_the_12b_at_131072_tokens() -> None:
     assert counted.all_full / 1e9 == pytest.approx(51.5, abs=0.05)
     assert counted.weight_bytes == 2 * 11_765_788_416
     assert counted.vision == 2 * (416_866_032 + 1152 + 1152 * 3840)
+    stream = 4096 * 1152 * 4
+    assert 4 * stream < counted.encoding < 8 * stream
 
 
 def test_a_total_is_the_sum_of_its_rows_with_the_larger_of_those_that_take_turns() -> None:
     counted = plan(TINY, context=512, batch=2, chunk=64)
     rows = counted.weight_bytes + counted.copies + counted.cache_bytes + max(counted.activations, counted.logits)
     assert counted.total == rows + counted.tokenizer + counted.runtime + counted.scratch
-    assert counted.vision == 0 and counted.tokenizer == 0
+    assert counted.vision == counted.encoding == 0 and counted.tokenizer == 0
 
 
 def test_float32_doubles_weights_and_cache() -> None:

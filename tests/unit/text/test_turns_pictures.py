@@ -73,7 +73,8 @@ def test_crops_are_introduced_in_transformers_words(small: Tokenizer, crops: int
 
 @pytest.mark.parametrize(("said", "pictures"), [(1, 2), (2, 1), (3, 2)])
 def test_another_number_of_marks_than_pictures_is_refused(small: Tokenizer, said: int, pictures: int):
-    with pytest.raises(UserError, match=f"{said} times, there are {pictures}"):
+    shown = "1 picture is shown" if pictures == 1 else f"{pictures} pictures are shown"
+    with pytest.raises(UserError, match=f"{said} times, {shown}"):
         render([Message("user", "<start_of_image>" * said, ("x",) * pictures)], small, soft=SOFT)
 
 

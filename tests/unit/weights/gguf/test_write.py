@@ -197,7 +197,7 @@ def vision(path: Path, source: Opened) -> Path:
 def test_a_tower_in_the_file_is_left_and_listed(opened: Callable[..., Opened], tmp_path: Path) -> None:
     left = load_model(vision(tmp_path / "x.gguf", opened())).left
     assert left == {
-        "the vision half, which a text model does not use": ("mm.input_projection.weight", "v.blk.0.attn_q.weight"),
+        "the vision half, which text does not need": ("mm.input_projection.weight", "v.blk.0.attn_q.weight"),
         "the output table, equal to the embedding table": ("output.weight",),
     }
 
