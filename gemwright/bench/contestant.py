@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from gemwright.bench.measures import Entry, Measure
+from gemwright.bench.measures import Entry, Measure, part
 from gemwright.bench.protocol import SHORT
 from gemwright.errors import UserError
 
@@ -71,7 +71,8 @@ class Worker:
         if "cannot" in answer:
             entry.cannot[measure.name] = answer["cannot"]
         elif count:
-            entry.seconds.setdefault(measure.name, []).append(answer["seconds"])
+            for name, seconds in answer.items():
+                entry.seconds.setdefault(part(measure, name), []).append(seconds)
 
     def peak(self, entry: Entry) -> None:
         """Asks for the most memory that the process ever had."""

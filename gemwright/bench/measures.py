@@ -23,7 +23,7 @@ class Measure:
 
 @dataclass(kw_only=True)
 class Entry:
-    """What was measured of one contestant. Times in seconds, one for each round; memory in bytes.
+    """What was measured of one contestant. Times in seconds, one for each round (see `part`); memory in bytes.
 
     `loading`: from the start of the process to the loaded model; `first`: to the first token of a short prompt.
     `cannot`: the measures that it does not offer, and why.
@@ -63,6 +63,23 @@ def batch(tokens: int, sequences: int) -> Measure:
     """The time of tokens that several sequences draw together."""
     ask = {"do": "batch", "tokens": tokens, "sequences": sequences}
     return Measure(name=f"batch of {sequences}", ask=ask, tokens=tokens * sequences, reads=tokens)
+
+
+def crowd(context: int, tokens: int, sequences: int) -> Measure:
+    """The time of several sequences at once, prompts and all; its part "step" is that of a step in which all draw."""
+    ask = {"do": "crowd", "context": context, "tokens": tokens, "sequences": sequences}
+    name = f"{sequences} of {context:,} + {tokens:,}"
+    return Measure(name=name, ask=ask, tokens=sequences * (context + tokens))
+
+
+def turns(context: int) -> Measure:
+    """The time to the first token of a second turn; its part "unread" is that of the first."""
+    return Measure(name=f"second turn at {context:,}", ask={"do": "turns", "context": context}, tokens=1)
+
+
+def part(measure: Measure, name: str) -> str:
+    """Under what name an entry has a part of a measure's times; "seconds" is the measure itself."""
+    return measure.name if name == "seconds" else f"{measure.name}, {name}"
 
 
 def longest(measures: Sequence[Measure]) -> int:

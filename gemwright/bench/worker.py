@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 import gemwright as gw
-from gemwright.bench.protocol import SHORT, prompt, serve
+from gemwright.bench.protocol import SHORT, crowd_seeds, prompt, serve
 from gemwright.engine.engine import Engine
 from gemwright.engine.request import Request, Sampling
+from gemwright.errors import UserError
 from gemwright.nn.decoder import Decoder
 from gemwright.ops.matmul import Matrix
 
@@ -68,6 +69,27 @@ class Gemwright:
             engine.cancel(key)
         assert drawn == tokens * sequences, "every sequence draws in every step"
         return seconds
+
+    def crowd(self, context: int, tokens: int, sequences: int, seed: int) -> dict[str, float]:
+        """See `protocol.Host`."""
+        engine = self._batch_engine(context + tokens, sequences)
+        requests = [self._request(context, tokens, own) for own in crowd_seeds(sequences, seed)]
+        start = last = time.perf_counter()
+        for request in requests:
+            engine.submit(request)
+        steps: list[float] = []  # those after the one in which the last of them began, while all draw
+        begun: set[int] = set()
+        while engine.busy:
+            all_draw = len(begun) == sequences
+            events = engine.step()
+            now = time.perf_counter()
+            if all_draw and len(events) == sequences:
+                steps.append(now - last)
+            begun |= {event.request for event in events}
+            last = now
+        if not steps:
+            raise UserError("the sequences did not overlap", hint="draw more tokens of each")
+        return {"seconds": last - start, "step": sum(steps) / len(steps)}
 
     def _batch_engine(self, room: int, sequences: int) -> Engine:
         """The engine for batches, with room for that many tokens of each sequence; made when one is asked for."""

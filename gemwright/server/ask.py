@@ -219,6 +219,7 @@ def _sampling(body: ChatBody | CompletionBody, max_tokens: int | None, logprobs:
         seed=body.seed,
         stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
         logit_bias=bias,
+        ignore_eos=bool(body.ignore_eos),
         logprobs=logprobs,
     )
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from gemwright.engine.request import Completion, Event, Request
 from gemwright.server.errors import SERVER, ApiError
+from gemwright.server.post import Post
 from gemwright.server.worker import Ticket, Worker
 
 Receive = Callable[[], Awaitable[Any]]
@@ -24,12 +24,15 @@ class Flight:
     wait for it, or at `deadline` (the event loop's clock).
     """
 
-    def __init__(self, worker: Worker, requests: Sequence[Request], *, deadline: float, backlog: int) -> None:
+    def __init__(
+        self, worker: Worker, requests: Sequence[Request], *, post: Post, deadline: float, backlog: int
+    ) -> None:
+        """`post`: what the worker's thread tells the event loop by."""
         self.requests = tuple(requests)
         self.completions: list[Completion | None] = [None] * len(requests)
         self.drawn = 0
         self.reason: str | None = None  # why it ended early
-        self._worker, self._deadline, self._backlog = worker, deadline, backlog
+        self._worker, self._post, self._deadline, self._backlog = worker, post, deadline, backlog
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[tuple[int, Event | Exception]] = asyncio.Queue()
         self._tickets: list[Ticket] = []
@@ -78,11 +81,7 @@ class Flight:
         return sum(len(request.ids) for request in self.requests) + self.drawn
 
     def _sender(self, index: int) -> Callable[[Event | Exception], None]:
-        def send(item: Event | Exception) -> None:
-            with suppress(RuntimeError):  # the loop has ended: nobody is left to hear it
-                self._loop.call_soon_threadsafe(self._arrive, index, item)
-
-        return send
+        return lambda item: self._post.put(self._loop, self._arrive, index, item)
 
     def _arrive(self, index: int, item: Event | Exception) -> None:
         if self._closed or self.reason:

@@ -1,8 +1,8 @@
 """The bodies of requests in OpenAI's shape, checked. Plain data: nothing is done with them here.
 
 A field of the wrong type is refused, and so is one that nobody knows, unless leaving it out changes nothing in the
-answer (`_Body`'s own). Fields that OpenAI lacks (`top_k`, `min_p`, `repetition_penalty`, `priority`) have the names
-that other servers gave them.
+answer (`_Body`'s own). Fields that OpenAI lacks (`top_k`, `min_p`, `repetition_penalty`, `ignore_eos`, `priority`) have
+the names that other servers gave them.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class _Drawing(_Body):
     seed: Annotated[int, Field(ge=-_WORD, lt=_WORD)] | None = None
     stop: Stop | Annotated[list[Stop], Field(fail_fast=True, max_length=_TEXTS)] | None = None
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(default=None, max_length=1024)
+    ignore_eos: bool | None = None
     n: Whole | None = None
     priority: Priority | None = None
     stream: bool | None = None

@@ -21,6 +21,7 @@ from gemwright.server.fetch import Fetcher
 from gemwright.server.flight import Flight, Receive
 from gemwright.server.limits import Door, full
 from gemwright.server.metrics import Metrics
+from gemwright.server.post import Post
 from gemwright.server.prompts import Prompts
 from gemwright.server.responses import Response
 from gemwright.server.schema import AnyBody, ChatBody, CompletionBody, EmbeddingsBody, MessageIn, ResponsesBody, parse
@@ -33,6 +34,7 @@ Chunks = AsyncIterator[str]
 T = TypeVar("T")
 
 _LARGE = 2**16  # bytes of a body
+_encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # made once: there are many chunks
 
 
 class Visit:
@@ -74,7 +76,8 @@ class Service:
         # Many come with one system text, and again with their whole conversation.
         engine = lm.start(reuse=settings.reuse)
         self.places = engine.sequences
-        self.worker = Worker(engine)
+        self.post = Post()
+        self.worker = Worker(engine, told=self.post.send)
         self.door = Door(settings)
         self.metrics = Metrics(lambda: self.worker.load)
         self.prompts = Prompts(lm, settings)
@@ -180,7 +183,8 @@ class Service:
         self._check_room(answers)  # before the work, and after it: others came meanwhile
         requests = await self._requests(ask)
         self._check_room(answers)
-        flight = Flight(self.worker, requests, deadline=visit.deadline, backlog=self.settings.backlog)
+        limits = {"deadline": visit.deadline, "backlog": self.settings.backlog}
+        flight = Flight(self.worker, requests, post=self.post, **limits)
         visit.flight = flight
         flight.start(receive)
         return flight
@@ -311,7 +315,7 @@ async def _aside(data: bytes, work: Callable[[], T]) -> T:
 
 
 def _data(tree: dict[str, Any]) -> str:
-    return f"data: {json.dumps(tree, ensure_ascii=False, separators=(',', ':'))}\n\n"
+    return f"data: {_encoded(tree)}\n\n"
 
 
 def _event(tree: dict[str, Any]) -> str:

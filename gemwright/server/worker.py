@@ -38,8 +38,10 @@ class Ticket:
 class Worker:
     """Runs an engine on a thread of its own. Every method may be called from any thread."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, told: Callable[[], object] = lambda: None) -> None:
+        """`told`: called on the worker's thread when all events of a step, or of what came meanwhile, are delivered."""
         self.engine = engine
+        self._told = told
         self._mail: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._open: dict[int, Ticket] = {}
         self._left = 0  # tickets in the mail or in the engine
@@ -100,14 +102,17 @@ class Worker:
         try:
             while not self._finished():
                 self._read_mail()
+                self._told()  # of refusals: a step may take long
                 self._work()
                 if self._open:
                     self._step()
+                self._told()
             self._read_mail()
         finally:
             for ticket in list(self._open.values()):
                 self._close(ticket, UserError("the server is shutting down", hint="try again later"))
                 self._cancel_key(ticket)
+            self._told()
             for _, future in self._jobs:
                 future.cancel()
 

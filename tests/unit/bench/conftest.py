@@ -26,6 +26,8 @@ for line in sys.stdin:
         sys.exit(3)
     timed = {"seconds": float(factor) * asked.get("seed", 0)}
     answer = {"load": {"weights": 2_000_000_000}, "memory": {"bytes": 500}}.get(do, timed)
+    if mood == do + " parts":
+        answer["step"] = 0.5
     if mood == do + " cannot":
         answer = {"cannot": "it never learned to"}
     if mood == do + " errs":

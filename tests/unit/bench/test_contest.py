@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from gemwright.bench.contest import contest
-from gemwright.bench.measures import decode, prefill
+from gemwright.bench.measures import crowd, decode, part, prefill
 from gemwright.errors import UserError
 
 MEASURES = [prefill(512), decode(64)]
@@ -32,6 +32,12 @@ def test_each_question_goes_round_before_the_next_one(program: Callable, log: He
 def test_the_first_round_only_warms_up(program: Callable) -> None:
     (entry,) = contest([program("a")], MEASURES, rounds=3)
     assert entry.seconds == {"prefill 512": [1.0, 2.0, 3.0], "decode": [1.0, 2.0, 3.0]}
+
+
+def test_the_parts_of_a_time_are_noted_beside_it(program: Callable) -> None:
+    measure = crowd(512, 128, 8)
+    (entry,) = contest([program("a", mood="crowd parts")], [measure], rounds=2)
+    assert entry.seconds == {measure.name: [1.0, 2.0], part(measure, "step"): [0.5, 0.5]}
 
 
 def test_weights_memory_and_the_first_token_are_noted(program: Callable) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gemwright.bench.measures import Entry, batch, decode, longest, prefill
+from gemwright.bench.measures import Entry, batch, crowd, decode, longest, part, prefill
 
 
 def test_speed_is_that_of_the_median_round() -> None:
@@ -16,6 +16,12 @@ def test_a_batch_counts_the_tokens_of_all_sequences_and_reads_the_weights_once_a
     measure = batch(10, 8)
     entry = Entry(name="a", weights=3_000_000_000, seconds={measure.name: [2.0]})
     assert entry.speed(measure) == 40.0 and entry.rate(measure) == pytest.approx(15.0)
+
+
+def test_a_crowd_counts_the_tokens_that_are_read_and_those_that_are_drawn() -> None:
+    measure = crowd(512, 128, 8)
+    assert measure.tokens == 8 * 640
+    assert part(measure, "seconds") == measure.name != part(measure, "step")
 
 
 def test_decoding_reads_the_weights_for_every_token() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gemwright.bench.protocol import BOS, peak_resident, prompt
+from gemwright.bench.protocol import BOS, crowd_seeds, peak_resident, prompt
 from gemwright.planner.measure import resident
 
 PLAYER = """
@@ -27,6 +27,10 @@ class Player:
         raise CannotDo("no")
     def batch(self, tokens, sequences, seed):
         raise UserError("too many", hint="ask for less")
+    def crowd(self, context, tokens, sequences, seed):
+        return {"seconds": 2.0, "step": 0.5}
+    def peak(self):
+        return 77
 serve(Player)
 """
 
@@ -45,12 +49,18 @@ def test_every_line_has_one_answer_whatever_libraries_print() -> None:
         {"do": "prefill", "tokens": 5, "seed": 1},
         {"do": "decode", "tokens": 5, "context": 16, "seed": 1},
         {"do": "batch", "tokens": 5, "sequences": 2, "seed": 1},
+        {"do": "crowd", "context": 9, "tokens": 5, "sequences": 2, "seed": 1},
+        {"do": "turns", "context": 9, "seed": 1},
+        {"do": "memory"},
     )
     assert [json.loads(line) for line in ended.stdout.splitlines()] == [
         {"weights": 7},
         {"seconds": 0.5},
         {"cannot": "no"},
         {"error": "too many", "hint": "ask for less"},
+        {"seconds": 2.0, "step": 0.5},
+        {"cannot": "this program has no such thing"},
+        {"bytes": 77},
     ]
     assert sorted(ended.stderr.splitlines()) == ["a library says hello", "and another one"]
 
@@ -82,6 +92,11 @@ def test_prompts_of_other_seeds_share_only_bos(vocab: int) -> None:
 @pytest.mark.parametrize("vocab", [320, 4096, 256_000, 262_144])
 def test_a_longer_prompt_does_not_begin_with_a_shorter_one(vocab: int) -> None:
     assert prompt(512, vocab, seed=1)[1] != prompt(2048, vocab, seed=1)[1] != prompt(16, vocab, seed=1)[1]
+
+
+def test_a_crowds_prompts_are_those_of_no_other_question() -> None:
+    seeds = [seed for turn in range(20) for seed in crowd_seeds(8, turn)]
+    assert len(set(seeds)) == len(seeds) and min(seeds) > 100
 
 
 def test_the_peak_is_at_least_what_is_held_now() -> None:

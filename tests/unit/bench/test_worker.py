@@ -54,6 +54,20 @@ def test_a_batch_whose_prompts_take_several_steps_is_timed_from_the_last_start(
     assert len(steps) > 3 and steps[-2:] == 2 * [30 * [1]]
 
 
+def test_a_crowd_reads_its_prompts_and_draws_so_many_tokens_of_each(player: Gemwright, steps: list[list[int]]) -> None:
+    found = player.crowd(context=20, tokens=4, sequences=3, seed=1)
+    assert steps == [[20, 20, 20]] + 3 * [[1, 1, 1]]
+    assert found["seconds"] > 3 * found["step"] > 0
+
+
+def test_a_crowd_whose_prompts_take_several_steps_draws_together_behind_the_last(
+    player: Gemwright, steps: list[list[int]]
+) -> None:
+    found = player.crowd(context=400, tokens=4, sequences=2, seed=1)  # two prompts are more than one step's tokens
+    assert [len(counts) for counts in steps].count(2) > 1 and steps[-1] == [1]
+    assert found["seconds"] > 2 * found["step"] > 0
+
+
 def test_weights_count_what_is_held_packed_or_not() -> None:
     model = load_model(embedded(), dtype=torch.bfloat16).model
     plain = 2 * sum(parameter.numel() for parameter in model.parameters())

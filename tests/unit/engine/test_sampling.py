@@ -17,6 +17,7 @@ from gemwright.engine.request import Sampling
 from gemwright.errors import UserError
 
 NONE = torch.empty(0, dtype=torch.int64)
+BROKEN = (math.nan, math.inf, -math.inf)
 
 
 def wish(**changes: Any) -> Sampling:
@@ -33,7 +34,7 @@ def kept(shares: list[float], **changes: Any) -> list[int]:
 
 @given(
     seed=st.integers(0, 2**31),
-    size=st.sampled_from([5, 40, 3000]),
+    size=st.sampled_from([5, 40, 3000, 64, 4096, 8192]),
     steps=st.sampled_from([1, 3, 1000]),
     temperature=st.sampled_from([0.3, 1.0, 2.5]),
     top_k=st.sampled_from([0, 1, 2, 7, 64, 5000]),
@@ -48,6 +49,15 @@ def test_the_shortcut_equals_sorting_the_whole_vocabulary_bit_by_bit(
     chosen = wish(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     fast, plain = sampling.survivors(logits, chosen), sampling.survivors_by_sorting(logits, chosen)
     assert torch.equal(fast[0], plain[0]) and torch.equal(fast[1], plain[1])
+
+
+@given(seed=st.integers(0, 2**31), size=st.sampled_from([1, 63, 64, 1000, 6400]), odd=st.sampled_from([None, *BROKEN]))
+def test_the_likeliest_is_where_argmax_finds_it(seed: int, size: int, odd: float | None) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randint(-3, 4, (size,), generator=generator).float()  # many are the largest
+    if odd is not None:
+        logits[torch.randint(size, (2,), generator=generator)] = odd
+    assert sampling._likeliest(logits) == int(torch.argmax(logits))
 
 
 def test_a_nucleus_wider_than_the_sorted_prefix_is_still_exact() -> None:

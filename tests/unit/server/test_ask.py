@@ -37,6 +37,11 @@ def test_every_option_reaches_the_sampling() -> None:
     assert ask.sampling == expected
 
 
+def test_a_client_may_have_answers_go_on_to_their_limit() -> None:
+    assert completion(ignore_eos=True, max_tokens=9).sampling == Sampling(ignore_eos=True, max_tokens=9)
+    assert not chat([HELLO], ignore_eos=False).sampling.ignore_eos
+
+
 def test_a_client_may_stand_back_for_others() -> None:
     response = of_response(parse(ResponsesBody, json.dumps({"input": "x", "priority": -3}).encode()))
     assert chat([HELLO], priority=-3).priority == completion(priority=-3).priority == response.priority == -3

@@ -11,6 +11,7 @@ import pytest
 from gemwright.engine.request import Completion, Event, Request, Usage
 from gemwright.server.errors import ApiError
 from gemwright.server.flight import Flight
+from gemwright.server.post import Post
 from gemwright.server.worker import Worker
 
 USAGE = Usage(prompt=3, cached=0, completion=1, prefill_seconds=0, decode_seconds=0)
@@ -18,9 +19,10 @@ DONE = Completion(text="x", ids=(5,), logprobs=None, finish_reason="stop", usage
 
 
 class Stub:
-    """A worker that only remembers."""
+    """A worker that only remembers. What it delivers arrives when its `post` is sent."""
 
     def __init__(self) -> None:
+        self.post = Post()
         self.deliver: list[Callable[[Any], None]] = []
         self.cancelled: list[int] = []
 
@@ -48,7 +50,7 @@ def fly(work: Callable[[Flight, Stub], Any], *, count: int = 1, seconds: float =
         stub = Stub()
         deadline = asyncio.get_running_loop().time() + seconds
         requests = [Request(ids=(2, 3, 4))] * count
-        flight = Flight(cast(Worker, stub), requests, deadline=deadline, backlog=4)
+        flight = Flight(cast(Worker, stub), requests, post=stub.post, deadline=deadline, backlog=4)
         flight.start(receive)
         try:
             return await work(flight, stub)
@@ -66,6 +68,7 @@ def test_events_come_in_order_until_every_answer_has_ended() -> None:
     async def work(flight: Flight, stub: Stub) -> None:
         for index, event in ((1, token("a")), (0, token("b", DONE)), (1, token("c", DONE))):
             stub.deliver[index](event)
+        stub.post.send()
         found = await collect(flight)
         assert [(index, event.text) for index, event in found] == [(1, "a"), (0, "b"), (1, "c")]
         assert flight.done == [DONE, DONE] and flight.tokens == 9
@@ -76,6 +79,7 @@ def test_events_come_in_order_until_every_answer_has_ended() -> None:
 def test_an_error_of_one_request_ends_the_flight_and_cancels_the_rest() -> None:
     async def work(flight: Flight, stub: Stub) -> None:
         stub.deliver[0](ValueError("no"))
+        stub.post.send()
         with pytest.raises(ValueError, match="no"):
             await collect(flight)
         flight.close()
@@ -98,6 +102,7 @@ def test_a_reader_too_far_behind_is_cut_before_it_reads_on() -> None:
     async def work(flight: Flight, stub: Stub) -> None:
         for _ in range(10):
             stub.deliver[0](token())
+        stub.post.send()
         await asyncio.sleep(0)  # the events arrive
         await asyncio.sleep(0)
         assert flight.reason == "slow_reader" and stub.cancelled == [0]

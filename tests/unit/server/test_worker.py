@@ -168,3 +168,15 @@ def test_stopping_at_once_cancels_and_tells(worker: Worker, engine: Engine) -> N
     worker.stop()
     assert all(isinstance(inbox.end(), UserError) for inbox in inboxes)
     assert not engine.busy and worker.load == 0
+
+
+def test_it_tells_when_the_events_of_a_step_are_delivered(engine: Engine) -> None:
+    seen: list[Event | Exception] = []
+    told: list[int] = []
+    worker = Worker(engine, told=lambda: told.append(len(seen)))
+    worker.submit(Request(ids=IDS, sampling=SHORT), seen.append)
+    worker.submit(Request(ids=IDS[:3], sampling=SHORT), seen.append)
+    worker.start()
+    worker.stop(60)
+    assert len(seen) == told[-1] == 16
+    assert set(told) == {0, *range(2, 17, 2)}  # never between the two events of a step
