@@ -21,7 +21,7 @@ from gemwright.engine.eyes import Eyes
 from gemwright.engine.pictures import Source, placed
 from gemwright.engine.request import Completion, Request, Sampling, defaults_of
 from gemwright.engine.shelf import DISK_BYTES
-from gemwright.engine.speculate import SPECULATE, chosen
+from gemwright.engine.speculate import chosen
 from gemwright.errors import UserError
 from gemwright.image.pan_scan import PAN_SCAN, PanScan
 from gemwright.loading import Loaded, companions, hold_adapter, load_model, load_tower
@@ -29,6 +29,7 @@ from gemwright.nn.adapters import Adapters
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.head import Head
 from gemwright.ops.span import span
+from gemwright.planner import guesses
 from gemwright.quant.linear import PackedEmbedding
 from gemwright.quant.pack import can_pack, pack
 from gemwright.quant.scheme import Scheme
@@ -160,9 +161,7 @@ class LM:
     ) -> Iterator[str]:
         """The same in parts, as they come. Joined, they are the completion's text."""
         request = self.request(prompt, sampling, images=images, pan_scan=pan_scan, adapter=adapter)
-        for event in self.engine.stream(request):
-            if event.text:
-                yield event.text
+        yield from (event.text for event in self.engine.stream(request) if event.text)
 
     def chat(self, system: str | None = None, sampling: Sampling | None = None, *, adapter: str | None = None) -> Chat:
         """A new conversation. Raises `UserError` for a model without a tokenizer and for an unknown adapter."""
@@ -222,34 +221,39 @@ class LM:
         self._read(ids, work, adapter)
         return logits
 
-    def score(self, text: str | Sequence[int], window: int | None = None, stride: int | None = None) -> Score:
+    def score(
+        self,
+        text: str | Sequence[int],
+        window: int | None = None,
+        stride: int | None = None,
+        *,
+        adapter: str | None = None,
+    ) -> Score:
         """Log-probability of every token but the first.
 
         A text longer than `window` tokens (default: the model's context) is read in windows that begin `stride` tokens
         apart (default: half a window); each scores what the one before did not, so every token but those of the first
         window has at least `window - stride` tokens before it. If the text begins with `<bos>`, every window does.
-        Raises `UserError` for fewer than two tokens.
+        `adapter`: the name of one that is held. Raises `UserError` for fewer than two tokens and an unknown adapter.
         """
         ids = self._checked(text)
         if len(ids) < 2:
             raise UserError("one token has nothing before it to be scored by", hint="give a longer text")
-        if window is None:
-            window = self.spec.context or len(ids)
+        window = (self.spec.context or len(ids)) if window is None else window
         stride = max(1, window // 2) if stride is None else stride
-        bos = self.tokenizer.bos if self.tokenizer else None
-        lead = ids[:1] if ids[0] == bos else []
+        lead = ids[:1] if self.tokenizer and ids[0] == self.tokenizer.bos else []
         if window < 2 + len(lead) or not 1 <= stride < window - len(lead):
             raise UserError(
                 f"a window of {window} tokens cannot move by {stride}", hint="give 1 ≤ stride < window, window ≥ 3"
             )
-        logprobs = self._score(ids[: min(window, len(ids))], 1)
+        logprobs = self._score(ids[: min(window, len(ids))], 1, adapter)
         while (done := len(logprobs) + 1) < len(ids):
             end = min(done + stride, len(ids))
             begin = end - (window - len(lead))
-            logprobs += self._score(lead + ids[begin:end], len(lead) + done - begin)
+            logprobs += self._score(lead + ids[begin:end], len(lead) + done - begin, adapter)
         return Score(ids=tuple(ids), logprobs=tuple(logprobs))
 
-    def _score(self, ids: list[int], first: int) -> list[float]:
+    def _score(self, ids: list[int], first: int, adapter: str | None) -> list[float]:
         """Log-probabilities of `ids[first:]`."""
 
         def work(begin: int, hidden: Tensor, head: Head) -> Tensor:
@@ -261,16 +265,14 @@ class LM:
             rows = hidden[skip : skip + len(targets)]
             return head.log_probs(rows, torch.tensor(targets, dtype=torch.int64, device=hidden.device))
 
-        return torch.cat(self._read(ids, work)).tolist()
+        return torch.cat(self._read(ids, work, adapter)).tolist()
 
     def _checked(self, prompt: str | Sequence[int]) -> list[int]:
         ids = list(encode(prompt, self.tokenizer))
         check_ids(ids, self.spec.vocab)
         return ids
 
-    def _read(
-        self, ids: list[int], work: Callable[[int, Tensor, Head], Tensor], adapter: str | None = None
-    ) -> list[Tensor]:
+    def _read(self, ids: list[int], work: Callable[[int, Tensor, Head], Tensor], adapter: str | None) -> list[Tensor]:
         """Runs one sequence in chunks; `work(begin, hidden [n, D], head)` makes of each chunk what is kept."""
         model, held = self.model, self.adapters.find(adapter)
         parts: list[Tensor] = []
@@ -332,8 +334,7 @@ def load(
     left in the files. Raises `UserError` for whatever is wrong with the files, for an unknown scheme, and for a draft
     model of another tokenizer.
     """
-    if speculate not in SPECULATE:
-        raise UserError(f"there is no speculation {speculate!r}", hint=f"use one of {', '.join(SPECULATE)}")
+    guesses.check(speculate)
     loaded = _packed(load_model(name, dtype=dtype, device=device, quant=quant, packed=True, adapter=adapter))
     folder = loaded.folder
     left = [

@@ -19,13 +19,15 @@ from gemwright.cache.ring import RingStore
 from gemwright.cache.store import Handle, Store
 from gemwright.ops.span import Image, Span, span
 
+SLACK = 8  # tokens that can be taken back, unasked
+
 
 def allocate(
     spec: Model,
     *,
     sequences: int,
     tokens: int,
-    slack: int = 8,
+    slack: int = SLACK,
     dtype: torch.dtype = torch.bfloat16,
     device: torch.device | str = "cpu",
     weights: str = "",

@@ -21,7 +21,7 @@ def run(
     dtype: options.Dtype = "auto",
     quant: options.Quant = None,
     int8_cache: options.Int8Cache = False,
-    adapter: options.Adapter = None,
+    adapter: options.Adapters = None,
     speculate: options.Speculate = "auto",
     draft: options.DraftModel = None,
     sequences: options.Sequences = None,
@@ -31,8 +31,8 @@ def run(
     """Answer a file of requests.
 
     A line is a request of OpenAI's batch format, or an object with [bold]messages[/bold] or a [bold]prompt[/bold] and
-    the options of that route. Answers come in the same order. A run that was stopped goes on where it was when called
-    again; the exit code is 1 if a row failed.
+    the options of that route; its [bold]model[/bold] may name an adapter. Answers come in the same order. A run that
+    was stopped goes on where it was when called again; the exit code is 1 if a row failed.
 
     Example: [bold]gemwright batch questions.jsonl answers.jsonl --model google/gemma-3-1b-it[/bold]
     """
@@ -42,9 +42,9 @@ def run(
         raise UserError(f"there is no file {source}", hint="check the path")
     if out.exists() and out.samefile(source):
         raise UserError(f"{out} is the input", hint="give another name for the output")
-    lm = options.load(
-        model, device, dtype, threads, context, quant, adapter, int8_cache, speculate, draft, sequences=sequences
-    )
+    inside, named = options.read_adapters(adapter)
+    more = {"speculate": speculate, "draft": draft, "adapters": named, "sequences": sequences}
+    lm = options.load(model, device, dtype, threads, context, quant, inside, int8_cache, **more)
     with source.open("rb") as file:
         lines = sum(1 for line in file if line.strip())
     with show.counting("rows", lines) as progress:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 HELP = """\
 /image FILE    show a picture with the next message
 /system TEXT   begin anew with this instruction
+/adapter NAME  go on with this adapter; without a name, with none
 /clear         begin anew
 /save FILE     keep the conversation in a file
 /load FILE     go on with the conversation of a file
@@ -53,7 +54,7 @@ def run(
     dtype: options.Dtype = "auto",
     quant: options.Quant = None,
     int8_cache: options.Int8Cache = False,
-    adapter: options.Adapter = None,
+    adapter: options.NamedAdapter = None,
     speculate: options.Speculate = "auto",
     draft: options.DraftModel = None,
     threads: options.Threads = None,
@@ -61,7 +62,8 @@ def run(
     """Talk to a model.
 
     /help lists what else can be typed; Ctrl-C ends a reply, not the program. Pictures go with the first message. With
-    --session the conversation goes on where it was left: what was read is not read again.
+    --session the conversation goes on where it was left: what was read is not read again. Of several named adapters the
+    first begins.
 
     Example: [bold]gemwright chat gemma-3-1b-it --system "Answer briefly."[/bold]
     """
@@ -74,17 +76,17 @@ def run(
         repetition_penalty=repetition_penalty,
         seed=seed,
     )
-    lm = options.load(model, device, dtype, threads, context, quant, adapter, int8_cache, speculate, draft)
+    inside, named = options.read_adapters(adapter)
+    lm = options.load(model, device, dtype, threads, context, quant, inside, int8_cache, speculate, draft, named)
     from gemwright.cli.conversation import Conversation
 
     if lm.tokenizer is None or lm.folder is None:
         raise UserError(f"{model} has no tokenizer", hint="a chat needs one; put its files into the model's folder")
-    talk = Conversation(lm.engine, system=system, sampling=chosen, template=lm.template)
+    first = next(iter(named), None)
+    talk = Conversation(lm.engine, system=system, sampling=chosen, template=lm.template, adapter=first)
     if not lm.tokenizer.supports_turns and lm.template is None:
         raise UserError(f"the tokenizer of {model} has no turn marks", hint="use `gemwright generate` with this model")
-    if session is not None:
-        session = probe(session)
-        _resume(talk, session, system)
+    session = _resume(talk, session, system)
     terminal = _Terminal(talk, pan_scan, session)
     terminal.look(image or [])
     if sys.stdin.isatty():
@@ -100,16 +102,21 @@ def run(
             talk.save(session)
 
 
-def _resume(talk: Conversation, session: Path, system: str | None) -> None:
-    """Go on with the session, if the file is there. Raises `UserError` where it could not be written at the end."""
+def _resume(talk: Conversation, session: Path | None, system: str | None) -> Path | None:
+    """Go on with the session, if the file is there. Returns where it will be written; raises `UserError` where that
+    cannot be."""
+    if session is None:
+        return None
+    session = probe(session)
     if not session.parent.is_dir() or session.is_dir():
         raise UserError(f"{session} cannot be written", hint="name a file in a folder that is there")
     if not session.exists():
-        return
+        return session
     talk.open(session)
     if system is not None and system != talk.system:
         show.note(f"{session} has its own instruction; --system is for a new conversation")
     show.dim(f"{len(talk.messages)} messages from {session}, cache {show.size(talk.cache_bytes)}")
+    return session
 
 
 def _tuned(folder: Path, tokenizer: Tokenizer) -> bool:
@@ -219,6 +226,9 @@ class _Terminal:
             self._talk.clear(rest)
             self._waiting = []
             show.dim("a new conversation with this instruction" if rest else "a new conversation without instruction")
+        elif word == "/adapter":
+            self._talk.adapter = rest or None
+            show.dim(f"answers come with {rest}" if rest else "answers come without an adapter")
         elif word == "/stats":
             self._all_stats()
         elif word in ("/save", "/load"):
@@ -257,6 +267,8 @@ class _Terminal:
         print(f"messages   {len(talk.messages)}")
         print(f"tokens     {talk.tokens}" + (f" of {talk.engine.context}" if talk.engine.context else ""))
         print(f"cache      {show.size(talk.cache_bytes)} for this conversation")
+        if talk.adapter is not None:
+            print(f"adapter    {talk.adapter}")
         if talk.last is not None:
             usage = talk.last.usage
             print(f"last turn  {usage.cached} tokens known, {usage.prompt - usage.cached} read at {read:.0f} tokens/s,")

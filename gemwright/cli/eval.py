@@ -37,7 +37,7 @@ _Items = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Questions of a skill, documents of a text, questions of a length and distance.",
+        help="Questions of a skill, documents of a text, questions of each length and distance.",
         show_default="500, all, 20",
     ),
 ]
@@ -207,8 +207,13 @@ def _needle(lm: LM, asked: _Asked) -> dict[str, Any]:
     from gemwright.evals.recipe import sampling_facts
 
     count = asked.items or needle.ITEMS
-    total = count * len(needle.lengths(lm)) * len(needle.DISTANCES)
-    with show.counting("looking", total) as told:
+    questions, tokens = needle.work(lm, count)
+    lengths = ", ".join(map(show.number, needle.lengths(lm)))
+    show.note(
+        f"{show.number(questions)} questions, {count} for each of {len(needle.DISTANCES)} distances in prompts of "
+        f"{lengths} tokens: {show.number(tokens)} tokens to read"
+    )
+    with show.counting("tokens read", tokens) as told:
         found = needle.needle(lm, seed=asked.seed, count=count, on_done=told)
     facts = {"items": count, "sampling": sampling_facts(lm, needle.sampling(needle.MAX_TOKENS))}
     return {"settings": facts} | found.to_json()

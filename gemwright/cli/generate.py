@@ -12,7 +12,7 @@ from gemwright.errors import UserError
 
 if TYPE_CHECKING:
     from gemwright.engine.pictures import Shown
-    from gemwright.engine.request import Completion
+    from gemwright.engine.request import Completion, Request
     from gemwright.lm import LM
 
 
@@ -39,7 +39,7 @@ def run(
     dtype: options.Dtype = "auto",
     quant: options.Quant = None,
     int8_cache: options.Int8Cache = False,
-    adapter: options.Adapter = None,
+    adapter: options.NamedAdapter = None,
     speculate: options.Speculate = "auto",
     draft: options.DraftModel = None,
     threads: options.Threads = None,
@@ -65,12 +65,14 @@ def run(
         logprobs=logprobs,
     )
     text = options.read_stdin() if prompt == "-" else prompt
-    lm = options.load(model, device, dtype, threads, context, quant, adapter, int8_cache, speculate, draft)
+    inside, named, name = options.read_adapter(adapter)
+    lm = options.load(model, device, dtype, threads, context, quant, inside, int8_cache, speculate, draft, named)
     shown = _look(lm, image or [], pan_scan)
     if json:
-        show.as_json(_tree(lm.generate(text, chosen, images=shown), lm, text, shown))
+        tree = _tree(lm.generate(text, chosen, images=shown, adapter=name), lm, text, shown)
+        show.as_json(tree | ({"adapter": name} if name is not None else {}))
     else:
-        _stream(lm, text, chosen, shown)
+        _stream(lm, text, lm.request(text, chosen, images=shown, adapter=name))
 
 
 def _look(lm: LM, files: list[Path], pan_scan: bool) -> list[Shown]:
@@ -81,11 +83,11 @@ def _look(lm: LM, files: list[Path], pan_scan: bool) -> list[Shown]:
     return look(lm.engine.eyes, files, pan_scan) if files else []
 
 
-def _stream(lm: LM, text: str, chosen: Any, shown: list[Shown]) -> None:
+def _stream(lm: LM, text: str, request: Request) -> None:
     if show.is_terminal():
         show.console().print(text, style="dim", end="", markup=False, soft_wrap=True)
     completion = None
-    for event in lm.engine.stream(lm.request(text, chosen, images=shown)):
+    for event in lm.engine.stream(request):
         show.stream(event.text)
         completion = event.completion
     show.stream("\n")

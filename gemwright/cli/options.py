@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,6 +35,26 @@ Int8Cache = Annotated[
 ]
 Adapter = Annotated[
     Path | None, typer.Option(help="A folder with a LoRA adapter, as PEFT writes it.", show_default=False)
+]
+NamedAdapter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapter",
+        metavar="[NAME=]FOLDER",
+        help="A LoRA adapter, as PEFT writes it. A folder alone is added to the weights before they are rounded; "
+        "NAME=FOLDER works beside them, as they are.",
+        show_default=False,
+    ),
+]
+Adapters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapter",
+        metavar="[NAME=]FOLDER",
+        help="A LoRA adapter, as PEFT writes it. NAME=FOLDER, which may be given again, is a model of its own that "
+        "requests name, beside the others; a folder alone is added to the weights for all of them.",
+        show_default=False,
+    ),
 ]
 Speculate = Annotated[
     str,
@@ -121,6 +142,32 @@ def load(
     for note in lm.notes:
         show.note(note)
     return lm
+
+
+def read_adapters(given: list[str] | None) -> tuple[Path | None, dict[str, Path]]:
+    """The adapter for the weights, and those with names. A path's own `=` stands behind a slash, such as `./a=b`."""
+    inside, named = None, {}
+    for one in given or []:
+        name, equals, folder = one.partition("=")
+        if not equals or "/" in name or os.sep in name:
+            if inside is not None:
+                raise UserError(f"the weights can take one adapter: {inside} or {one}", hint="name them: NAME=FOLDER")
+            inside = Path(one)
+        elif not name or not folder:
+            raise UserError(f"{one!r} names no adapter", hint="give NAME=FOLDER, or a folder alone")
+        elif name in named:
+            raise UserError(f"two adapters are called {name!r}", hint="choose another name")
+        else:
+            named[name] = Path(folder)
+    return inside, named
+
+
+def read_adapter(given: list[str] | None) -> tuple[Path | None, dict[str, Path], str | None]:
+    """The same for a command that reads one text, and the name that it is read under. Raises `UserError` for two."""
+    inside, named = read_adapters(given)
+    if len(named) > 1:
+        raise UserError(f"a text is read with one adapter, not {' and '.join(named)}", hint="give one NAME=FOLDER")
+    return inside, named, next(iter(named), None)
 
 
 def sampling(

@@ -27,6 +27,9 @@ def run(
     dtype: options.Dtype = "auto",
     quant: options.Quant = None,
     int8_cache: options.Int8Cache = False,
+    adapter: options.Adapters = None,
+    speculate: options.Speculate = "auto",
+    draft: options.DraftModel = None,
     chunk: Annotated[int, typer.Option(help="Prompt tokens in a step.")] = 512,
     json: options.Json = False,
 ) -> None:
@@ -40,8 +43,10 @@ def run(
     from gemwright.planner.measure import available
 
     room = show.read_size(memory) if memory else available()
-    shape = {"context": context, "batch": batch, "reuse": reuse, "chunk": chunk}
-    counted = plan(model, **shape, dtype=dtype, memory=room, quant=quant, int8_cache=int8_cache)
+    _, named = options.read_adapters(adapter)  # one in the weights takes nothing more
+    shape = {"context": context, "batch": batch, "reuse": reuse, "chunk": chunk, "quant": quant}
+    beside = {"int8_cache": int8_cache, "adapters": named, "speculate": speculate, "draft": draft}
+    counted = plan(model, **shape, **beside, dtype=dtype, memory=room)
     if json:
         show.as_json(counted.to_json())
         return
@@ -75,14 +80,21 @@ def _table(counted: Plan) -> Table:
     for part, count in counted.weights.items():
         row(f"weights: {'embedding table' if part == 'table' else part}", count)
     row("weights: copies for the kernels", counted.copies, "norms in float32, gates, alignment")
+    row("adapters", counted.adapters, "float32, beside the weights")
+    row("draft: weights", counted.draft_weights, "of the model that guesses")
     grows = ("in bytes, " if counted.int8_cache else "") + "grows with the context"
     row("cache: global layers", counted.cache["global"], grows)
     row("cache: local layers", counted.cache["local"], "the window, and 8 tokens of slack")
     row("cache: recurrent state", counted.cache["recurrent"], "the same at every length")
-    logits_count = counted.logits > counted.activations
-    turns = "takes turns with the row above" if not logits_count else "more than the activations, which take turns"
-    row("activations of a chunk", counted.activations, "" if not logits_count else "takes turns with the row below")
-    row("logits", counted.logits, turns)
+    row("draft: cache", counted.draft_cache, "all of its layers")
+    largest = max(counted.activations, counted.logits, counted.draft_working, counted.reading)
+    for name, count in (
+        ("activations of a chunk", counted.activations),
+        (f"logits, {counted.ahead} guesses among them" if counted.ahead else "logits", counted.logits),
+        ("draft: a step", counted.draft_working),
+        ("adapters, tokenizers: while read", counted.reading),
+    ):
+        row(name, count, "the largest of what takes turns" if count == largest else "takes turns with the largest")
     row("tokenizer", counted.tokenizer)
     row("runtime", counted.runtime, "modules; measured once")
     row("scratch", counted.scratch, "inside kernels; measured once")

@@ -31,7 +31,7 @@ def run(
     dtype: options.Dtype = "auto",
     quant: options.Quant = None,
     int8_cache: options.Int8Cache = False,
-    adapter: options.Adapter = None,
+    adapter: options.NamedAdapter = None,
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
@@ -44,16 +44,19 @@ def run(
     if (text is None) == (file is None):
         raise UserError("there must be a text or a file, and not both", hint='gemwright score "def " or --file FILE')
     content = options.read_file(file) if file is not None else options.read_stdin() if text == "-" else text or ""
-    lm = options.load(model, device, dtype, threads, quant=quant, adapter=adapter, int8_cache=int8_cache)
+    inside, named, name = options.read_adapter(adapter)
+    held = {"quant": quant, "adapter": inside, "int8_cache": int8_cache, "adapters": named}
+    lm = options.load(model, device, dtype, threads, **held)
     with show.waiting("reading"):
-        found = lm.score(content, window=window, stride=stride)
+        found = lm.score(content, window=window, stride=stride, adapter=name)
     summary = _summary(found, content)
     if json:
         tokens = [
             {"id": id, "piece": _piece(lm, id), "logprob": value}
             for id, value in zip(found.ids[1:], found.logprobs, strict=True)
         ]
-        show.as_json({"model": lm.spec.name, **summary, "tokens": tokens})
+        chosen = {"adapter": name} if name is not None else {}
+        show.as_json({"model": lm.spec.name, **chosen, **summary, "tokens": tokens})
         return
     if file is None:
         _print_tokens(lm, found)

@@ -29,15 +29,6 @@ Origins = Annotated[
     list[str] | None,
     typer.Option(help="A web origin that browsers may ask from; may be given again.", show_default=False),
 ]
-Adapters = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="[NAME=]FOLDER",
-        help="A LoRA adapter, as PEFT writes it. NAME=FOLDER, which may be given again, is a model of its own that "
-        "clients ask for by NAME, beside the others; a folder alone is added to the weights for all of them.",
-        show_default=False,
-    ),
-]
 
 
 def run(
@@ -70,7 +61,7 @@ def run(
     dtype: options.Dtype = "auto",
     quant: options.Quant = None,
     int8_cache: options.Int8Cache = False,
-    adapter: Adapters = None,
+    adapter: options.Adapters = None,
     speculate: options.Speculate = "auto",
     draft: options.DraftModel = None,
     threads: options.Threads = None,
@@ -97,7 +88,7 @@ def run(
         reuse=reuse,
         origins=tuple(origin or ()),
     )
-    inside, named = read_adapters(adapter or [])
+    inside, named = options.read_adapters(adapter)
     more = {"speculate": speculate, "draft": draft, "adapters": named, "sequences": sequences, "disk": disk}
     more |= {"reuse_bytes": show.read_size(reuse_limit) if reuse_limit else None}
     more |= {"disk_bytes": show.read_size(disk_limit)}
@@ -130,24 +121,6 @@ def keys(file: Path | None) -> tuple[str, ...]:
         raise UserError(f"{file} has no key", hint="write one on a line")
     given = os.environ.get(KEY, "").strip()
     return tuple(dict.fromkeys([*found, *([given] if given else [])]))
-
-
-def read_adapters(given: list[str]) -> tuple[Path | None, dict[str, Path]]:
-    """The adapter for the weights, and those with names. A path's own `=` stands behind a slash, such as `./a=b`."""
-    inside, named = None, {}
-    for one in given:
-        name, equals, folder = one.partition("=")
-        if not equals or "/" in name or os.sep in name:
-            if inside is not None:
-                raise UserError(f"the weights can take one adapter: {inside} or {one}", hint="name them: NAME=FOLDER")
-            inside = Path(one)
-        elif not name or not folder:
-            raise UserError(f"{one!r} names no adapter", hint="give NAME=FOLDER, or a folder alone")
-        elif name in named:
-            raise UserError(f"two adapters are called {name!r}", hint="choose another name")
-        else:
-            named[name] = Path(folder)
-    return inside, named
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_FIRST = 30.0  # seconds until work that nobody watches says how far it is
 _UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -66,9 +68,10 @@ def waiting(message: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def counting(message: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr while the block runs, which tells it how much of `total` is done; nothing where nobody looks."""
+    """A bar on stderr while the block runs, which tells it how much of `total` is done; in a file a line after half a
+    minute, and then whenever twice the time has passed."""
     if not sys.stderr.isatty():
-        yield lambda done: None
+        yield _lines(message, total)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -76,6 +79,26 @@ def counting(message: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console(stderr=True), transient=True) as bar:
         task = bar.add_task(message, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+def _lines(message: str, total: int) -> Callable[[int], None]:
+    """Hears how much of `total` is done, and says now and then how long the rest will take."""
+    began, due = time.monotonic(), _FIRST
+
+    def told(done: int) -> None:
+        nonlocal due
+        spent = time.monotonic() - began
+        if spent < due or not 0 < done < total:
+            return
+        due = 2 * spent
+        left = spent * (total - done) / done
+        note(f"{message}: {number(done)} of {number(total)} in {_minutes(spent)}, about {_minutes(left)} left")
+
+    return told
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def as_json(tree: Any) -> None:

@@ -21,7 +21,7 @@ _FLOPS = {
 _MEMORY = {
     "weights": "float32",
     "gradients": "float32; beyond the activations' room",
-    "moments": "float32, AdamW's two",
+    "moments": "float32, the optimiser's",
     "average": "float32",
     "activations": "of a micro-batch, for the gradient",
     "copies": "weights in bfloat16",

@@ -78,6 +78,17 @@ class Chat:
         return self._system
 
     @property
+    def adapter(self) -> str | None:
+        """The name of the adapter that the next turn runs with, None for none. Setting it raises `UserError` for an
+        unknown one; the conversation goes on, and the next turn reads it again."""
+        return self._adapter
+
+    @adapter.setter
+    def adapter(self, name: str | None) -> None:
+        self.engine.adapters.find(name)
+        self._adapter = name
+
+    @property
     def ids(self) -> tuple[int, ...]:
         """The conversation as the model has it, up to the last reply's end."""
         return tuple(self._ids)

@@ -82,6 +82,13 @@ class Draft:
         self._seats: dict[int, _Seat] = {}
         self._left: list[_Seat] = []  # of requests that have ended, the latest last
 
+    def cache_bytes(self, tokens: int | None, sequences: int) -> int:
+        """Of the draft's cache, which has no more tokens of a request than the draft was made for."""
+        spec = self._model.spec
+        most = min((limit for limit in (tokens, spec.context) if limit is not None), default=None)
+        size = {"sequences": sequences, "tokens": capacity(spec, most), "dtype": self._model.dtype}
+        return sum(allocate(spec, **size, device="meta").bytes().values())
+
     def begin(self, facts: Facts) -> None:
         """Allocates the draft's cache, for the engine's requests. Raises `UserError` for another tokenizer."""
         check_vocabularies(facts.tokenizer, self._tokenizer)

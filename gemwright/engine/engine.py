@@ -93,7 +93,8 @@ class Engine:
         self.tokenizer = tokenizer
         self.device = model.device
         self.adapters = Adapters(model.spec, model.device) if adapters is None else adapters
-        room = make_room(model, context=context, sequences=sequences, reuse=reuse, int8=int8_cache)
+        more = None if speculate is None else speculate.cache_bytes
+        room = make_room(model, context=context, sequences=sequences, reuse=reuse, int8=int8_cache, more=more)
         self.cache, self.context, self.sequences = room.cache, room.context, room.sequences
         if defaults is None:
             defaults = Sampling(stop_ids=stop_ids(tokenizer, None) if tokenizer else ())

@@ -26,6 +26,10 @@ class Lookup:
     def __init__(self) -> None:
         self._known: dict[int, Index] = {}
 
+    def cache_bytes(self, tokens: int | None, sequences: int) -> int:
+        """Nothing that is asked for at once."""
+        return 0
+
     def begin(self, facts: Facts) -> None:
         """Nothing to prepare."""
 

@@ -43,6 +43,11 @@ class Proposer(Protocol):
     free: bool
     seconds: float
 
+    def cache_bytes(self, tokens: int | None, sequences: int) -> int:
+        """Bytes of the memory of its own that it will ask for, for so many requests of so many tokens (None: no
+        limit)."""
+        ...
+
     def begin(self, facts: Facts) -> None:
         """Called once, before anything else. Raises `UserError` for an engine that it cannot work for."""
         ...

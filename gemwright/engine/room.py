@@ -7,6 +7,7 @@ the memory cannot run out under them.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,9 @@ _FEWEST = 2  # of them: where a conversation's last answer ended, and where its 
 _SEQUENCES = 4  # that run or rest at once unasked
 _LEAST = 2048  # tokens; a machine without room for this has other worries
 
+More = Callable[[int | None, int], int]
+"""Tokens of a sequence, sequences → bytes that are asked for beside the cache."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
@@ -37,9 +41,16 @@ class Room:
 
 
 def make_room(
-    model: Decoder, *, context: int | None, sequences: int | None, reuse: int | None, int8: bool = False
+    model: Decoder,
+    *,
+    context: int | None,
+    sequences: int | None,
+    reuse: int | None,
+    int8: bool = False,
+    more: More | None = None,
 ) -> Room:
-    """Allocates a cache in the model's dtype and on its device; None is the default of each.
+    """Allocates a cache in the model's dtype and on its device; None is the default of each. `more`: what another cache
+    for the same requests will take.
 
     Raises `UserError` for a context that the model was not made for, a number that means nothing, and where the memory
     does not hold it.
@@ -47,7 +58,7 @@ def make_room(
     spec = model.spec
     place: dict[str, Any] = {"dtype": model.dtype, "device": model.device}
     if sequences is None:
-        sequences = default_sequences(spec, context, int8=int8, **place)
+        sequences = default_sequences(spec, context, int8=int8, more=more, **place)
     if reuse is None:
         reuse = default_reuse(spec, **place)
     if sequences < 1 or reuse < 0:
@@ -56,7 +67,7 @@ def make_room(
             hint="give at least one sequence, and 0 beginnings or more",
         )
     size = {"sequences": sequences, "spare": reuse, "int8": int8, **place}
-    context = choose_context(spec, context, **size)
+    context = choose_context(spec, context, more=more, **size)
     tokens = capacity(spec, context)
     try:
         cache = allocate(spec, tokens=tokens, weights=model.digest(), **size)
@@ -88,10 +99,12 @@ def choose_context(
     device: torch.device,
     int8: bool = False,
     spare: int = 0,
+    more: More | None = None,
 ) -> int | None:
     """The context asked for, or `default_context`. Raises `UserError` for one that the model was not made for."""
     if context is None:
-        return default_context(spec, sequences=sequences, dtype=dtype, device=device, int8=int8, spare=spare)
+        size: dict[str, Any] = {"sequences": sequences, "dtype": dtype, "device": device, "int8": int8, "spare": spare}
+        return default_context(spec, **size, more=more)
     if context < 2:
         raise UserError(f"a context of {context} tokens holds no prompt and answer", hint="give at least 2")
     if spec.context is not None and context > spec.context:
@@ -110,10 +123,12 @@ def default_context(
     device: torch.device,
     int8: bool = False,
     spare: int = 0,
+    more: More | None = None,
     free: int | None = None,
 ) -> int | None:
-    """The model's own context, or the largest half, quarter, ... of it whose cache takes at most half of the free
-    memory; a warning says so. `free`: bytes (default: what the device or the system reports now)."""
+    """The model's own context, or the largest half, quarter, ... of it whose cache, and what `more` says of another
+    one, takes at most half of the free memory; a warning says so. `free`: bytes (default: what the device or the system
+    reports now)."""
     whole = spec.context
     size = {"sequences": sequences, "dtype": dtype, "device": "meta", "int8": int8, "spare": spare}
     free = free_bytes(device) if free is None else free
@@ -122,6 +137,7 @@ def default_context(
     context, needed = whole, 0
     while True:
         taken = sum(allocate(spec, tokens=context, **size).bytes().values())
+        taken += more(context, sequences) if more is not None else 0
         needed = needed or taken
         if taken <= _SHARE * free or context // 2 < _LEAST:
             break
@@ -136,15 +152,23 @@ def default_context(
 
 
 def default_sequences(
-    spec: Model, context: int | None, *, dtype: torch.dtype, device: torch.device, int8: bool, free: int | None = None
+    spec: Model,
+    context: int | None,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    int8: bool,
+    more: More | None = None,
+    free: int | None = None,
 ) -> int:
     """How many sequences to hold at once: 4, or as many as have the context that was asked for in half of the free
-    memory; without one, contexts are as long as these leave room for. `free`: as in `default_context`."""
+    memory; without one, contexts are as long as these leave room for. `more`, `free`: as in `default_context`."""
     free = free_bytes(device) if free is None else free
     if context is None or free is None:
         return _SEQUENCES
-    one = allocate(spec, sequences=1, tokens=max(1, context), dtype=dtype, device="meta", int8=int8).bytes()
-    return max(1, min(_SEQUENCES, int(_SHARE * free) // max(1, sum(one.values()))))
+    cache = allocate(spec, sequences=1, tokens=max(1, context), dtype=dtype, device="meta", int8=int8)
+    one = sum(cache.bytes().values()) + (more(max(1, context), 1) if more is not None else 0)
+    return max(1, min(_SEQUENCES, int(_SHARE * free) // max(1, one)))
 
 
 def default_reuse(spec: Model, *, dtype: torch.dtype, device: torch.device, free: int | None = None) -> int:

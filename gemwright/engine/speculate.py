@@ -27,25 +27,14 @@ from gemwright.engine.proposer import Facts, Proposal, Proposer
 from gemwright.engine.schedule import Part
 from gemwright.engine.worth import Chance, Cost, worth
 from gemwright.nn.decoder import Decoder
-from gemwright.ops.native import matrix as native
-from gemwright.quant.block import NativeAttentionBlock, NativeRecurrentBlock
-from gemwright.quant.linear import PackedEmbedding
+from gemwright.planner.guesses import ROWS, bit_equal
 
-SPECULATE = ("auto", "lookup", "off")
-ROWS = 32  # proposed rows in one step, at most: each takes a row of logits
 _REST = 64  # tokens after which a proposer that takes time is tried again
 
 
-def bit_equal(model: Decoder) -> bool:
-    """Has a row of this model's steps the same bits whatever it is run with? The native kernels' rows have: then
-    speculation cannot be told from plain decoding. Elsewhere a tie of two tokens may fall the other way."""
-    blocks = all(isinstance(block, NativeAttentionBlock | NativeRecurrentBlock) for block in model.layers)
-    return blocks and isinstance(model.embed, PackedEmbedding) and isinstance(model.embed.matrix, native.Matrix)
-
-
 def chosen(wanted: str, model: Decoder, draft: Decoder | None) -> Proposer | None:
-    """What guesses for a model: the draft where there is one, else looking up as one of `SPECULATE` says; "auto" looks
-    up where no text can change by it."""
+    """What guesses for a model: the draft where there is one, else looking up as one of `guesses.SPECULATE` says;
+    "auto" looks up where no text can change by it."""
     if draft is not None:
         return Draft(draft)
     return Lookup() if wanted == "lookup" or (wanted == "auto" and bit_equal(model)) else None

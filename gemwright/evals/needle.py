@@ -69,6 +69,12 @@ def lengths(lm: LM) -> list[int]:
     return [length for length in doubled if length < 0.8 * most] + [most]
 
 
+def work(lm: LM, count: int) -> tuple[int, int]:
+    """The questions of a grid with `count` items in each cell, and about how many tokens are read for them."""
+    found = lengths(lm)
+    return count * len(DISTANCES) * len(found), count * len(DISTANCES) * sum(found)
+
+
 def window(lm: LM) -> int | None:
     """Of the local layers, in tokens; None where there are none."""
     mixers = [layer.mixer for layer in lm.spec.layers if isinstance(layer.mixer, Attention)]
@@ -83,17 +89,18 @@ def needle(
     sequences: int = SEQUENCES,
     on_done: Callable[[int], object] | None = None,
 ) -> Grid:
-    """The grid of `lengths` and `DISTANCES`, `count` items in each cell. `on_done` is told how many questions have
-    been answered. Raises `UserError` for a model that cannot hold a conversation."""
+    """The grid of `lengths` and `DISTANCES`, `count` items in each cell. `on_done` is told how many tokens of `work`
+    are done. Raises `UserError` for a model that cannot hold a conversation."""
     local = window(lm)
     cells: list[Cell] = []
+    behind = 0
     for length in lengths(lm):
         for share in DISTANCES:
             questions = list(_questions(lm, seed, count, length, share))
 
-            def told(done: int, before: int = len(cells) * count) -> None:
+            def told(done: int, before: int = behind, length: int = length) -> None:
                 if on_done is not None:
-                    on_done(before + done)
+                    on_done(before + done * length)
 
             asked = ask(
                 lm,
@@ -103,6 +110,7 @@ def needle(
                 on_done=told,
             )
             cells.append(_cell(lm, length, share, questions, asked, local))
+            behind += count * length
     return Grid(cells=tuple(cells), window=local)
 
 

@@ -8,19 +8,24 @@ the routes that a CPU takes. A model that is run packed is packed here too, by t
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gemwright.arch.spec import Attention, Layer, Model, Vision
-from gemwright.cache.allocate import allocate
+from gemwright.cache.allocate import SLACK, allocate
+from gemwright.loading import hold_adapter
+from gemwright.nn.adapters import Adapters
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.gemma import Tower
 from gemwright.nn.norm import RMSNorm
 from gemwright.ops.matmul import Form
+from gemwright.planner.guesses import bit_equal
 from gemwright.planner.live import LiveBytes
 from gemwright.quant import swap
 from gemwright.quant.scheme import SCHEMES
@@ -135,7 +140,7 @@ def encoding(vision: Vision, width: int, dtype: torch.dtype) -> int:
 
 
 def cache_bytes(
-    spec: Model, *, context: int, batch: int, dtype: torch.dtype, slack: int = 8, int8: bool = False, spare: int = 0
+    spec: Model, *, context: int, batch: int, dtype: torch.dtype, slack: int = SLACK, int8: bool = False, spare: int = 0
 ) -> dict[str, int]:
     """Bytes of the cache of `batch` sequences of `context` tokens: "global", "local" and "recurrent" layers. `int8`,
     `spare`: see `cache.allocate`."""
@@ -165,10 +170,18 @@ class Working:
 
 
 def working(
-    spec: Model, *, context: int, batch: int, chunk: int, dtype: torch.dtype, forms: Forms = (), int8: bool = False
+    spec: Model,
+    *,
+    context: int,
+    batch: int,
+    chunk: int,
+    dtype: torch.dtype,
+    forms: Forms = (),
+    int8: bool = False,
+    ahead: int = 0,
 ) -> Working:
     """The largest step: the last `chunk` tokens of a prompt that fills the context, and one token of every other
-    sequence of the batch."""
+    sequence of the batch. `ahead`: rows of logits for guesses, beside one for each sequence."""
     tokens = min(context, chunk + batch - 1)
     outside, kinds = _kinds(spec, dict(forms))
     few, few_forms = _model_of(spec, outside, list(kinds))  # equal layers need equal memory: one of each
@@ -180,7 +193,7 @@ def working(
     with mode:
         cache = allocate(few, sequences=1, tokens=context, dtype=dtype, int8=int8)
         ids = torch.zeros(tokens, dtype=torch.int64)
-        picked = torch.zeros(min(batch, tokens), dtype=torch.int64)
+        picked = torch.zeros(min(batch, tokens) + ahead, dtype=torch.int64)
     handle = cache.open()
     if context > tokens:
         cache.prepare([handle], [context - tokens]).commit()
@@ -193,6 +206,29 @@ def working(
         model.head.logits(hidden[picked])
     draw = SAMPLING_ROWS * spec.vocab * torch.float32.itemsize
     return Working(activations=body.peak, logits=head.peak + draw + hidden.untyped_storage().nbytes())
+
+
+@lru_cache(maxsize=8)
+def guesses_unasked(spec: Model, dtype: torch.dtype, forms: Forms) -> bool:
+    """Is it run so that no text can change by guesses? (See `guesses.bit_equal`.)"""
+    outside, kinds = _kinds(spec, dict(forms))
+    few, few_forms = _model_of(spec, outside, list(kinds))
+    with torch.device("meta"):
+        model = Decoder(few)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        _fill(model, dtype, few_forms)
+    return bit_equal(model)
+
+
+def adapter_bytes(spec: Model, folders: Mapping[str, str | Path]) -> tuple[int, int]:
+    """Bytes of these adapters beside the weights, and of the largest, which is there twice while it is read. Raises
+    `UserError` as `loading.hold_adapter` does."""
+    held, largest = Adapters(spec, "meta"), 0
+    for name, folder in folders.items():
+        before = held.nbytes
+        hold_adapter(held, name, folder, spec)
+        largest = max(largest, held.nbytes - before)
+    return held.nbytes, largest
 
 
 def _kinds(spec: Model, forms: dict[str, Form]) -> tuple[dict[str, Form], Counter[_Kind]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from gemwright.errors import UserError
 from gemwright.loading import choose_dtype, open_checkpoint, packing, sight
 from gemwright.nn.decoder import Decoder
 from gemwright.ops.matmul import Form
-from gemwright.planner import count
+from gemwright.planner import count, guesses
 from gemwright.quant.scheme import Scheme, scheme
 from gemwright.weights import hub
 
 # Measured with `measure.PeakMemory` on two x86 cores, torch 2.13: what a process holds beside tensors.
-RUNTIME = 6 << 20  # this package's modules and the libraries that they import
+RUNTIME = 12 << 20  # this package's modules and the libraries that they import
 SCRATCH = 12 << 20  # buffers inside kernels and threads, holes in the heap; the same from 270M to 1B, 2K to 16K tokens
 PIECE = 1500  # a tokenizer.json's tables in memory, per piece, at Gemma 3's two merges a piece
 
@@ -32,11 +32,14 @@ class Plan:
     """Bytes that a process needs above a bare `import torch`, by what they are for.
 
     `quant`: the scheme that rounds the weights (None: they stay as the files have them). `weights`: by part, as they
-    are packed; `copies`: what packed blocks keep beside them. `vision`: the picture tower, which is loaded with the
-    first picture, and `encoding`: what it works in, pictures half done included; neither is in the total. `int8_cache`:
-    the global layers remember signed bytes. `reuse`: beginnings of prompts whose windows and states the cache has room
-    for, beside the sequences. `cache`: by kind of layer (global, local, recurrent). `activations` and `logits` take
-    turns in a step: the larger one counts. `tokenizer`: its tables. `runtime`, `scratch`: measured once, see
+    are packed; `copies`: what packed blocks keep beside them. `adapters`: those with names, beside the weights.
+    `reading`: what is there only while an adapter, or the draft's tokenizer, is read. `ahead`: rows that a step runs on
+    guesses at most. `draft_weights` (copies included), `draft_cache`, `draft_working`: of the model that guesses; the
+    last is the most that a step of it needs. `vision`: the picture tower, which is loaded with the first picture, and
+    `encoding`: what it works in, pictures half done included; neither is in the total. `int8_cache`: the global layers
+    remember signed bytes. `reuse`: beginnings of prompts whose windows and states the cache has room for, beside the
+    sequences. `cache`: by kind of layer (global, local, recurrent). `activations`, `logits`, `draft_working` and
+    `reading` take turns: the largest one counts. `tokenizer`: its tables. `runtime`, `scratch`: measured once, see
     `fit.RUNTIME`. `all_full`: the cache if every attention layer were global. `memory`: bytes that may be used (None:
     not said). `longest`: the longest context that fits in them (None: not asked, or any, as `unbounded` says; 0: none
     does).
@@ -51,6 +54,12 @@ class Plan:
     chunk: int
     weights: dict[str, int]
     copies: int
+    adapters: int
+    reading: int
+    ahead: int
+    draft_weights: int
+    draft_cache: int
+    draft_working: int
     vision: int
     encoding: int
     int8_cache: bool
@@ -78,8 +87,9 @@ class Plan:
     @property
     def total(self) -> int:
         """The peak."""
-        working = max(self.activations, self.logits)
-        held = self.weight_bytes + self.copies + self.cache_bytes
+        working = max(self.activations, self.logits, self.draft_working, self.reading)
+        held = self.weight_bytes + self.copies + self.adapters + self.cache_bytes
+        held += self.draft_weights + self.draft_cache
         return held + working + self.tokenizer + self.runtime + self.scratch
 
     @property
@@ -105,6 +115,9 @@ def plan(
     memory: int | None = None,
     quant: str | Scheme | None = None,
     int8_cache: bool = False,
+    adapters: Mapping[str, str | Path] | None = None,
+    speculate: str = "auto",
+    draft: str | Path | Model | None = None,
 ) -> Plan:
     """Counts what running a model takes as `gemwright.load` loads it, without loading or allocating it.
 
@@ -113,15 +126,17 @@ def plan(
     for). `reuse`: beginnings of prompts that are kept (see `Engine`). `chunk`: prompt tokens in a step. `dtype`: "auto"
     is the dtype in which files that are here are loaded, else bfloat16. `memory`: bytes that may be used; the plan then
     tells the longest context that fits. `quant`: a scheme that rounds the weights; without it they are held as the
-    files have them. `int8_cache`: see `Engine`.
+    files have them. `int8_cache`: see `Engine`. `adapters`, `speculate`, `draft`: see `load`; a draft is named as
+    `model`.
 
-    Raises `UserError` for an unknown model, dtype or scheme and for numbers that cannot be planned.
+    Raises `UserError` for an unknown model, dtype, scheme or speculation, for adapters that do not fit and for numbers
+    that cannot be planned.
     """
+    guesses.check(speculate)
     wanted = None if quant is None else scheme(quant)
-    found = _find(model)
+    found = _ready(model, dtype, wanted)
+    other = None if draft is None else _ready(draft, dtype, None)
     spec = found.spec
-    chosen = choose_dtype(dtype, found.stored, torch.device("cpu"), [], wanted)
-    found = replace(found, forms=_packed(found, chosen, wanted))
     if context is None:
         context = spec.context or ENDLESS
     for name, value, least in (("context", context, 2), ("batch", batch, 1), ("reuse", reuse, 0), ("chunk", chunk, 1)):
@@ -135,10 +150,17 @@ def plan(
     if memory is not None and memory < 1:
         raise UserError(f"a memory of {memory} bytes holds nothing", hint="give a size such as 8G")
 
+    ahead = _ahead(found, batch, speculate, other is not None)
+    beside, reading = count.adapter_bytes(spec, adapters or {})
+    reading = max(reading, other.pieces * PIECE if other is not None else 0)
+
     def at(tokens: int, longest: int | None = None, unbounded: bool = False) -> Plan:
-        counted = _count(found, tokens, batch, reuse, chunk, chosen, int8_cache)
+        counted = _count(found, tokens, batch, reuse, chunk, int8_cache, ahead)
+        if other is not None:
+            counted = replace(counted, **_draft(other, tokens, batch, chunk))
         name = None if wanted is None else wanted.name
-        return replace(counted, quant=name, memory=memory, longest=longest, unbounded=unbounded)
+        facts = {"quant": name, "adapters": beside, "reading": reading, "memory": memory}
+        return replace(counted, **facts, longest=longest, unbounded=unbounded)
 
     if memory is None:
         return at(context)
@@ -148,14 +170,43 @@ def plan(
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """A model's spec, the dtype and the forms of its files (bfloat16 and none where there are no files), the dtype in
-    which they keep norms beside packed weights (None: that of the rest), and the pieces of its tokenizer."""
+    """A model's spec, the dtype and the forms of its files (bfloat16 and none where there are no files), or those that
+    it is loaded in; the dtype in which they keep norms beside packed weights (None: that of the rest), and the pieces
+    of its tokenizer."""
 
     spec: Model
     stored: torch.dtype = torch.bfloat16
     forms: count.Forms = ()
     norms: torch.dtype | None = None
     pieces: int = 0
+
+
+def _ready(model: str | Path | Model | None, dtype: str | torch.dtype, wanted: Scheme | None) -> _Found:
+    """A model in the dtype and the forms that it is loaded in."""
+    found = _find(model)
+    chosen = choose_dtype(dtype, found.stored, torch.device("cpu"), [], wanted)
+    return replace(found, stored=chosen, forms=_packed(found, chosen, wanted))
+
+
+def _ahead(found: _Found, batch: int, speculate: str, draft: bool) -> int:
+    """Rows that a step runs on guesses at most."""
+    asked = draft or speculate == "lookup"
+    if asked or (speculate == "auto" and count.guesses_unasked(found.spec, found.stored, found.forms)):
+        return guesses.most(batch)
+    return 0
+
+
+def _draft(found: _Found, context: int, batch: int, chunk: int) -> dict[str, int]:
+    """What a model that guesses takes. It has no more tokens of a sequence than it was made for."""
+    most = min(context, found.spec.context or context)
+    shape: dict[str, Any] = {"context": most, "batch": batch, "dtype": found.stored}
+    held = count.weights(found.spec, found.stored, found.forms, found.norms)
+    step = count.working(found.spec, chunk=chunk, **shape, forms=found.forms)
+    return {
+        "draft_weights": sum(held.parts.values()) + held.copies,
+        "draft_cache": sum(count.cache_bytes(found.spec, **shape).values()),
+        "draft_working": max(step.activations, step.logits),
+    }
 
 
 def _packed(found: _Found, dtype: torch.dtype, wanted: Scheme | None) -> count.Forms:
@@ -167,11 +218,11 @@ def _packed(found: _Found, dtype: torch.dtype, wanted: Scheme | None) -> count.F
     return tuple((name, matrix.form) for name, matrix in matrices.items())
 
 
-def _count(found: _Found, context: int, batch: int, reuse: int, chunk: int, dtype: torch.dtype, int8: bool) -> Plan:
-    """A plan in which nothing is said of quantisation and of memory."""
-    spec = found.spec
+def _count(found: _Found, context: int, batch: int, reuse: int, chunk: int, int8: bool, ahead: int) -> Plan:
+    """A plan in which nothing is said of quantisation, adapters, a draft and memory."""
+    spec, dtype = found.spec, found.stored
     shape: dict[str, Any] = {"context": context, "batch": batch, "dtype": dtype, "int8": int8}
-    working = count.working(spec, chunk=chunk, **shape, forms=found.forms)
+    working = count.working(spec, chunk=chunk, **shape, forms=found.forms, ahead=ahead)
     weights = count.weights(spec, dtype, found.forms, found.norms)
     full = count.cache_bytes(count.all_full(spec), **shape, spare=reuse)
     return Plan(
@@ -184,6 +235,12 @@ def _count(found: _Found, context: int, batch: int, reuse: int, chunk: int, dtyp
         chunk=chunk,
         weights=dict(weights.parts),
         copies=weights.copies,
+        adapters=0,
+        reading=0,
+        ahead=ahead,
+        draft_weights=0,
+        draft_cache=0,
+        draft_working=0,
         vision=count.vision_parameters(spec.vision, spec.width) * dtype.itemsize if spec.vision else 0,
         encoding=count.encoding(spec.vision, spec.width, dtype) if spec.vision else 0,
         int8_cache=int8,

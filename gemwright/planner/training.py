@@ -14,7 +14,8 @@ from gemwright.planner.training_memory import Held, held, numbers
 @dataclass(frozen=True, kw_only=True)
 class Shape:
     """How a model is trained. `row`, `micro`, `step`: tokens of a packed row, of a micro-batch and of a step of the
-    optimiser; `steps` of it; `compute`: the dtype of the products; `average`: are weights averaged?"""
+    optimiser; `steps` of it; `compute`: the dtype of the products; `average`: are weights averaged? `moments`: numbers
+    that the optimiser remembers."""
 
     row: int
     micro: int
@@ -23,6 +24,7 @@ class Shape:
     compute: torch.dtype
     recompute: bool
     average: bool
+    moments: int
 
     @property
     def rows(self) -> int:
@@ -91,6 +93,7 @@ def plan_training(spec: Model, shape: Shape) -> TrainingPlan:
             compute=shape.compute,
             recompute=shape.recompute,
             average=shape.average,
+            moments=shape.moments,
         ),
     )
 

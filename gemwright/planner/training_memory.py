@@ -48,7 +48,7 @@ def numbers(spec: Model) -> Numbers:
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """Bytes of a step at its peak. `weights`, `gradients`, `moments` (AdamW's two) and the `average` are float32.
+    """Bytes of a step at its peak. `weights`, `gradients`, `moments` (the optimiser's) and the `average` are float32.
     `activations`: what the forward pass keeps for the gradient, without `copies`, the weights in the dtype of the
     products; `head`: what its chunks and the gradient of its table need on top; `backward`: what the backward pass of
     the blocks needs beyond that room, which it takes over. Where a step is one micro-batch, gradients come as
@@ -76,10 +76,18 @@ class Held:
 
 
 def held(
-    spec: Model, *, rows: int, row: int, accumulates: bool, compute: torch.dtype, recompute: bool, average: bool
+    spec: Model,
+    *,
+    rows: int,
+    row: int,
+    accumulates: bool,
+    compute: torch.dtype,
+    recompute: bool,
+    average: bool,
+    moments: int,
 ) -> Held:
     """Counts a step whose micro-batches have `rows` rows of `row` tokens. `accumulates`: is there more than one, so
-    that gradients are there before the last one begins?"""
+    that gradients are there before the last one begins? `moments`: numbers that the optimiser remembers."""
     # Layers with a window take the same room for one long document, and where documents meet a recurrent layer asks for
     # values, which nothing here has.
     lengths = [row] * rows if "recurrent" not in spec.kinds else [rows * row]
@@ -100,7 +108,7 @@ def held(
     parts = {
         "weights": weights,
         "gradients": weights if accumulates else late,
-        "moments": 2 * weights,
+        "moments": moments * torch.float32.itemsize,
         "average": weights if average else 0,
         "activations": live.kept - live.copies,
         "copies": live.copies,

@@ -21,6 +21,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 
 from gemwright.tasks import words
 from gemwright.tasks.item import RIGHT, Draw, Item, Verdict, wrong
@@ -31,6 +32,7 @@ SKILL = "retrieval"
 SHORTEST, MIDDLE, LONGEST = 60, 300, 900  # of a text; as many are drawn below the middle as above it
 _MOST = 120  # records of a text
 _TURN = 22  # an earlier question, its answer and their frame
+_WORD, _DIGIT = re.compile(r"\w+|[^\w\s]"), re.compile(r"\d")
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,11 @@ _OPENINGS = ("Read these notes.", "Here are some notes.", "Keep this in mind.", 
 
 @dataclass(frozen=True)
 class _Text:
-    """The sentences of a text in order, its form, and its records as (key, value, number of their sentence)."""
+    """The sentences of a text in order, their sizes, its form, and its records as (key, value, number of their
+    sentence)."""
 
     sentences: list[str]
+    sizes: list[int]
     form: _Form
     records: list[tuple[str, str, int]]
 
@@ -131,7 +135,7 @@ def _values(random: random.Random, count: int, codes: bool) -> list[str]:
 
 def size(sentence: str) -> int:
     """Words and numbers, with digits and marks counted one by one as well."""
-    return len(re.findall(r"\w+|[^\w\s]", sentence)) + sum(character.isdigit() for character in sentence)
+    return len(_WORD.findall(sentence)) + len(_DIGIT.findall(sentence))
 
 
 def _text(random: random.Random, length: int, codes: bool, doubles: bool) -> _Text:
@@ -140,6 +144,7 @@ def _text(random: random.Random, length: int, codes: bool, doubles: bool) -> _Te
     keys = _keys(random, _MOST, doubles)
     values = _values(random, len(keys) if codes else len(words.CITIES), codes)
     sentences: list[str] = []
+    sizes: list[int] = []
     records: list[tuple[str, str, int]] = []
     total, share = 0, random.uniform(0.95 if length > MIDDLE else 0.6, 1.0)  # a long text is dense with records
     while total < length or len(records) < 3:
@@ -150,14 +155,15 @@ def _text(random: random.Random, length: int, codes: bool, doubles: bool) -> _Te
             sentences.append(record.format(key=key, Key=key.capitalize(), value=value))
         else:
             sentences.append(f"{words.sentence(random).capitalize()}.")
-        total += size(sentences[-1])
-    return _Text(sentences, form, records)
+        sizes.append(size(sentences[-1]))
+        total += sizes[-1]
+    return _Text(sentences, sizes, form, records)
 
 
 def _asked(random: random.Random, text: _Text, back: int | None) -> tuple[str, str, int]:
     """A record: any, or the one whose distance from the end comes nearest to `back`. With its distance."""
-    lengths = [size(sentence) for sentence in text.sentences]
-    found = [(key, value, sum(lengths[place + 1 :])) for key, value, place in text.records]
+    behind = list(accumulate(reversed(text.sizes), initial=0))[::-1][1:]
+    found = [(key, value, behind[place]) for key, value, place in text.records]
     if back is None:
         return random.choice(found)
     return min(found, key=lambda record: abs(record[2] - back))

@@ -47,6 +47,8 @@ class Forecast:
 
 def shape(run: Run) -> Shape:
     """What the planner needs to know of a run."""
+    with torch.device("meta"):
+        model = Decoder(run.model)
     return Shape(
         row=run.data.row,
         micro=run.step.micro,
@@ -55,25 +57,26 @@ def shape(run: Run) -> Shape:
         compute=torch.bfloat16 if run.compute == "bfloat16" else torch.float32,
         recompute=run.step.recompute,
         average=run.ema is not None,
+        moments=optim.kept(model, run.optim),
     )
 
 
 def forecast(run: Run, *, price: float | None = None, device: torch.device | str = "cpu") -> Forecast:
     """Counts a run and times a part of it; nothing is written. Raises `UserError` for settings that make no run."""
     check(run)
-    plan, device = plan_training(run.model, shape(run)), torch.device(device)
-    micro = plan.step_flops * shape(run).micro_rows / shape(run).rows
+    given, device = shape(run), torch.device(device)
+    plan = plan_training(run.model, given)
+    micro = plan.step_flops * given.micro_rows / given.rows
     room = available()
     if micro <= _MOST and (room is None or plan.memory.total < room / 2):
-        seconds, basis = _step(run, device), "step"
+        seconds, basis = _step(run, given, device), "step"
     else:
-        seconds, basis = plan.step_flops / _rate(shape(run).compute, device), "products"
+        seconds, basis = plan.step_flops / _rate(given.compute, device), "products"
     return Forecast(plan=plan, seconds=run.steps * seconds, basis=basis, price=price)
 
 
-def _step(run: Run, device: torch.device) -> float:
+def _step(run: Run, given: Shape, device: torch.device) -> float:
     """Seconds of a step, from the second of two micro-batches and the second of two steps of the optimiser."""
-    given = shape(run)
     with device:
         model = Decoder(run.model)
     generator = torch.Generator(device).manual_seed(0)

@@ -68,6 +68,13 @@ def build(model: nn.Module, optim: Optim) -> torch.optim.Optimizer:
     )
 
 
+def kept(model: nn.Module, optim: Optim) -> int:
+    """Numbers that the optimiser of `build` remembers: AdamW's two moments of each parameter, one momentum of each that
+    Muon moves."""
+    muon = optim.kind == "muon"
+    return sum(each.numel() * (1 if muon and mixes(name, each) else 2) for name, each in trained(model).items())
+
+
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """The rate of the next step, in every group."""
     for group in optimizer.param_groups:

@@ -49,7 +49,7 @@ def test_a_reply_goes_to_stdout_and_its_numbers_to_stderr(say: Callable) -> None
 
 def test_help_names_every_command(say: Callable) -> None:
     shown = say("/help").out
-    for command in ("/help", "/clear", "/system", "/save", "/load", "/stats", "/exit"):
+    for command in ("/help", "/clear", "/system", "/adapter", "/save", "/load", "/stats", "/exit"):
         assert command in shown
 
 

@@ -212,6 +212,12 @@ def test_plan_shows_its_rows_within_80_columns(cli: Callable) -> None:
     assert "not loaded" in shown.out and "longest context" in shown.out
 
 
+def test_plan_counts_a_draft_and_its_guesses_within_80_columns(cli: Callable) -> None:
+    shown = cli("plan", "gemma-3-4b", "--draft", "gemma-3-270m", "--context", "8192", "--sequences", "4")
+    assert shown.code == 0 and max(map(len, shown.out.splitlines())) <= 80
+    assert "draft: weights" in shown.out and "draft: cache" in shown.out and "32 guesses" in shown.out
+
+
 def test_plan_in_json_is_the_planners(cli: Callable) -> None:
     tree = cli("plan", "gemma-3-270m", "--context", "4096", "--batch", "2", "--memory", "900M", "--json").json
     assert tree == plan("gemma-3-270m", context=4096, batch=2, memory=900 << 20).to_json()

@@ -110,6 +110,22 @@ def test_a_reader_that_goes_away_is_no_accident(tiny: Path) -> None:
     assert error == ""
 
 
+def test_long_work_that_nobody_watches_tells_how_long_it_will_take(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After half a minute, and then whenever twice the time has passed."""
+    clock = [0.0]
+    monkeypatch.setattr(show.time, "monotonic", lambda: clock[0])
+    with show.counting("questions", 2000) as told:
+        for clock[0], done in ((1.0, 10), (40.0, 100), (50.0, 200), (90.0, 500), (200.0, 1500), (400.0, 2000)):
+            told(done)
+    assert capsys.readouterr().err.splitlines() == [
+        "note: questions: 100 of 2,000 in 40 s, about 13 min left",
+        "note: questions: 500 of 2,000 in 2 min, about 4 min left",
+        "note: questions: 1,500 of 2,000 in 3 min, about 67 s left",
+    ]
+
+
 def test_warnings_become_notes(cli: Callable, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import warnings
 

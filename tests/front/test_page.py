@@ -338,10 +338,12 @@ def test_what_the_cache_holds_is_drawn_with_words(page: Page) -> None:
     rows = page.run("[...document.querySelectorAll('#cache-bars .bar-head')].map((one) => one.innerText.split('\\n'))")
     names, amounts = zip(*rows, strict=True)
     assert names == ("Global layers", "Local layers", "Shared")  # no recurrent layers: no room was set aside for any
-    assert (
-        amounts[0].endswith(" MB of 96.0 MB")
-        and page.text("#cache-words") == "3 sequences, 2 kept for later, 1 waiting"
+    assert amounts[0].endswith(" MB of 96.0 MB")
+    assert page.text("#cache-words") == "3 sequences, 2 kept for later (fainter), 1 waiting"
+    both, used = page.run(
+        "[...document.querySelector('.bar').children].map((one) => +one.style.getPropertyValue('--share'))"
     )
+    assert both - used == pytest.approx(1 / 96)  # what is kept, fainter, beyond what is in use
 
 
 def test_a_hidden_page_does_not_look_at_the_cache(page: Page, server: StandIn) -> None:

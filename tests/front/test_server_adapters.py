@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import gemwright
-from gemwright.cli.serve import read_adapters
+from gemwright.cli.options import read_adapters
 from gemwright.engine.request import Sampling
 from gemwright.errors import UserError
 from gemwright.lm import LM
@@ -94,6 +94,18 @@ def test_generate_stream_and_chat_take_a_name(many: LM) -> None:
     assert found.ids != many.generate("The cat", GREEDY).ids
     spoken = {name: many.chat(sampling=GREEDY, adapter=name).say("Tell me a story.").ids for name in (None, "red")}
     assert spoken[None] != spoken["red"]
+
+
+def test_a_score_takes_a_name_in_each_of_its_windows(many: LM) -> None:
+    ids = many.generate("The cat", GREEDY).ids[:1] + tuple(range(300, 340))
+    window = many.logits(ids[20:], adapter="red").log_softmax(-1)
+    found = many.score(ids, window=21, stride=20, adapter="red")
+    expected = window[range(20), ids[21:]]
+    torch.testing.assert_close(torch.tensor(found.logprobs[20:]), expected, atol=2e-3, rtol=1e-3)
+    assert (
+        max(abs(a - b) for a, b in zip(found.logprobs, many.score(ids, window=21, stride=20).logprobs, strict=True))
+        > 0.1
+    )
 
 
 def test_names_and_folders_that_do_not_fit_are_refused(many: LM, folders: dict[str, Path], tmp_path: Path) -> None:

@@ -54,6 +54,9 @@ class Oracle:
         self.truth: dict[int, tuple[int, ...]] = {}
         self._draw, self._wrong = draw, wrong
 
+    def cache_bytes(self, tokens: int | None, sequences: int) -> int:
+        return 0
+
     def begin(self, facts: Facts) -> None:
         self._vocab = facts.vocab
 

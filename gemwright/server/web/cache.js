@@ -1,4 +1,5 @@
-/** What the caches hold, drawn live: a bar per kind of layer, what sequences share, and the last minute. */
+/** What the caches hold, drawn live: a bar per kind of layer, fainter what is kept for later, what sequences share, and
+ * the last minute. */
 
 import { cache } from "./api.js";
 import { bytesInWords, find, make } from "./dom.js";
@@ -50,32 +51,34 @@ function draw({ capacity, used, kept, shared, sequences, beginnings, waiting }) 
   section.classList.remove("unknown");
   const held = KINDS.filter(({ kind }) => capacity[kind] > 0);
   const total = held.reduce((sum, { kind }) => sum + used[kind] + kept[kind], 0);
-  const rows = held.map((row) => ({ ...row, value: used[row.kind] + kept[row.kind], of: capacity[row.kind] }));
+  const rows = held.map(({ kind, ...row }) => ({ kind, ...row, value: used[kind], later: kept[kind], of: capacity[kind] }));
   const note = "counted once, used by more than one";
-  rows.push({ kind: "shared", label: "Shared", hint: note, value: shared, of: total, among: "in use" });
+  rows.push({ kind: "shared", label: "Shared", hint: note, value: shared, later: 0, of: total, among: "held" });
   for (const row of rows) drawBar(row);
   const waits = waiting ? `, ${waiting} waiting` : "";
-  const keeps = beginnings ? `, ${beginnings} kept for later` : "";
+  const keeps = beginnings ? `, ${beginnings} kept for later (fainter)` : "";
   words.textContent = `${sequences} ${sequences === 1 ? "sequence" : "sequences"}${keeps}${waits}`;
   const room = held.reduce((sum, { kind }) => sum + capacity[kind], 0);
   drawCurve(room ? total / room : 0);
 }
 
-function drawBar({ kind, label, hint, value, of, among }) {
+function drawBar({ kind, label, hint, value, later, of, among }) {
   const row = bars.querySelector(`[data-kind=${kind}]`) ?? addBar(kind, label, hint);
-  const share = of ? Math.min(value / of, 1) : 0;
-  const text = `${bytesInWords(value)} of ${bytesInWords(of)}${among ? ` ${among}` : ""}`;
+  const share = (bytes) => (of ? Math.min(bytes / of, 1) : 0);
+  const text = `${bytesInWords(value + later)} of ${bytesInWords(of)}${among ? ` ${among}` : ""}`;
   row.querySelector(".amount").textContent = text;
   const bar = row.querySelector("[role=meter]");
-  bar.setAttribute("aria-valuenow", Math.round(share * 100));
-  bar.setAttribute("aria-valuetext", text);
-  bar.firstElementChild.style.setProperty("--share", share);
+  bar.setAttribute("aria-valuenow", Math.round(share(value + later) * 100));
+  bar.setAttribute("aria-valuetext", later ? `${text}, ${bytesInWords(later)} of it kept for later` : text);
+  bar.firstElementChild.style.setProperty("--share", share(value + later));
+  bar.lastElementChild.style.setProperty("--share", share(value));
 }
 
 function addBar(kind, label, hint) {
   const bar = make(
     "div",
     { className: "bar", role: "meter", "aria-label": label, "aria-valuemin": "0", "aria-valuemax": "100" },
+    make("div", { className: "filled later" }),
     make("div", { className: "filled" }),
   );
   const head = make("div", { className: "bar-head" }, make("span", { textContent: label }), make("span", { className: "amount" }));
@@ -94,6 +97,6 @@ function drawCurve(share) {
   curve.querySelector("polyline").setAttribute("points", points.join(" "));
   curve.querySelector("polygon").setAttribute("points", `${points.join(" ")} ${ground}`);
   const percent = (100 * share).toFixed(share < 0.1 ? 1 : 0);
-  curve.setAttribute("aria-label", `${percent}% of the cache is in use`);
-  find("#cache-share").textContent = `${percent}% in use`;
+  curve.setAttribute("aria-label", `${percent}% of the cache is full`);
+  find("#cache-share").textContent = `${percent}% full`;
 }

@@ -17,9 +17,11 @@ from gemwright.engine.engine import Engine
 from gemwright.engine.lookup import Lookup
 from gemwright.engine.progress import Progress, Session
 from gemwright.engine.request import Completion, Request, Sampling
-from gemwright.engine.speculate import bit_equal, chosen
+from gemwright.engine.speculate import chosen
 from gemwright.nn.decoder import Decoder
+from gemwright.nn.head import Head
 from gemwright.ops.native import calls
+from gemwright.planner.guesses import bit_equal, most
 from gemwright.quant.scheme import SCHEMES
 from gemwright.quant.swap import swap
 from gemwright.text.tokenizer import Tokenizer
@@ -68,6 +70,16 @@ def test_what_comes_true_takes_no_step_of_its_own(tiny: Tiny, family: str) -> No
     assert found.ids == expected.ids
     assert len(steps) == 1 + 3  # the prompt draws 1 of 28; 3 steps of 9
     assert found.usage.proposed == found.usage.accepted == 3 * SLACK
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_step_asks_for_the_rows_of_logits_that_are_planned(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rows = tiny("gemma-3-1b"), []
+    ids, logits = plain(model).ids, Head.logits
+    monkeypatch.setattr(Head, "logits", lambda head, hidden: rows.append(len(hidden)) or logits(head, hidden))
+    requests = [Request(ids=PROMPT, sampling=GREEDY)] * 2
+    Engine(model, sequences=2, context=128, speculate=telling(ids)).run(requests)
+    assert max(rows) == 2 + most(2)
 
 
 @pytest.mark.usefixtures("eager")

@@ -10,7 +10,7 @@ from gemwright.arch.presets import preset
 from gemwright.engine.request import Completion, Usage
 from gemwright.evals import needle as module
 from gemwright.evals.answers import Asked, prompt
-from gemwright.evals.needle import DISTANCES, lengths, needle, window
+from gemwright.evals.needle import DISTANCES, lengths, needle, window, work
 from gemwright.lm import LM
 from gemwright.nn.decoder import Decoder
 from gemwright.tasks import retrieval
@@ -83,5 +83,6 @@ def test_the_same_seed_asks_the_same_questions(lm: LM) -> None:
 def test_a_grid_is_answered(lm: LM) -> None:
     told: list[int] = []
     tree = needle(lm, count=1, on_done=told.append).to_json()
-    assert len(tree["cells"]) == 5 and told[-1] == 5
+    assert len(tree["cells"]) == 5 and told == [232 * done for done in range(1, 6)]
+    assert work(lm, 1) == (5, told[-1])
     assert all(cell["tokens"] <= 232 for cell in tree["cells"])

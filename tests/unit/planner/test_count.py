@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,13 +13,17 @@ from gemwright.arch.gemma3 import gemma3
 from gemwright.arch.presets import preset, sizes
 from gemwright.arch.spec import Model, Tower, Vision
 from gemwright.cache.allocate import allocate
+from gemwright.loading import attach_lora, hold_adapter, save_lora
+from gemwright.lora import Lora
 from gemwright.nn import gemma
+from gemwright.nn.adapters import Adapters
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.init import initialise
 from gemwright.ops.native import library
 from gemwright.planner.count import (
     BEGUN,
     Forms,
+    adapter_bytes,
     all_full,
     cache_bytes,
     encoding,
@@ -200,6 +205,40 @@ def test_larger_chunks_and_batches_need_more() -> None:
     many = working(spec, batch=64, chunk=64, **shape)
     assert 4 * small.activations < large.activations < 16 * small.activations
     assert many.logits > small.logits and many.activations > small.activations
+
+
+@pytest.mark.parametrize("name", ["gemma-2-2b", "gemma-3-1b"])  # with a cap on logits and without
+def test_guesses_need_the_rows_of_logits_that_a_real_head_makes(name: str) -> None:
+    spec = preset(name, **TINY, depth=2, window=16)
+    model = Decoder(spec)
+    initialise(model, torch.Generator().manual_seed(0))
+
+    def real(rows: int) -> int:
+        hidden = torch.randn(64, 64)
+        with torch.no_grad(), LiveBytes([*model.parameters(), hidden]) as live:
+            model.head.logits(hidden[:1].expand(rows, -1).contiguous())
+        return live.peak
+
+    shape = {"context": 128, "batch": 2, "chunk": 32, "dtype": torch.float32}
+    planned = [working(spec, **shape, ahead=ahead).logits for ahead in (0, 16)]
+    assert planned[1] - planned[0] == pytest.approx(real(18) - real(2), abs=256)
+    assert planned[1] - planned[0] >= 16 * 300 * 4
+
+
+@pytest.mark.parametrize("targets", [("all-linear",), ("q_proj", "down")])
+def test_adapters_take_what_is_counted(targets: tuple[str, ...], tmp_path: Path) -> None:
+    spec = preset("gemma-3-1b", **TINY, depth=2, window=16)
+    for name, rank in (("one", 4), ("two", 7)):
+        model, generator = Decoder(spec), torch.Generator().manual_seed(0)
+        initialise(model, generator)
+        attach_lora(model, Lora(rank=rank, alpha=8.0, targets=targets, dropout=0.0, rslora=False), generator)
+        save_lora(model, tmp_path / name)
+    folders, held = {name: tmp_path / name for name in ("one", "two")}, Adapters(spec, "cpu")
+    for name, folder in folders.items():
+        hold_adapter(held, name, folder, spec)
+    found, largest = adapter_bytes(spec, folders)
+    assert found == held.nbytes > largest > found / 2
+    assert adapter_bytes(spec, {}) == (0, 0)
 
 
 def test_one_layer_of_each_kind_stands_for_all() -> None:

@@ -15,7 +15,8 @@ from gemwright.errors import UserError
 from gemwright.loading import load_model, open_checkpoint
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.init import initialise
-from gemwright.ops.native import library
+from gemwright.ops.native import calls, library
+from gemwright.planner import count
 from gemwright.planner.fit import Plan, plan
 from gemwright.quant.scheme import SCHEMES
 from gemwright.quant.swap import empty_matrices
@@ -58,6 +59,28 @@ def test_kept_beginnings_add_windows_and_states_to_the_cache() -> None:
     assert more.total - plain.total == 2 * plain.cache["local"]
     with pytest.raises(UserError, match="reuse is -1"):
         plan(TINY, reuse=-1)
+
+
+def test_a_draft_adds_its_weights_and_its_cache() -> None:
+    other = preset("gemma-3-1b", width=32, hidden=64, vocab=320, heads=2, head_dim=16, depth=7, window=16, context=256)
+    plain, more = (plan(TINY, context=512, batch=2, speculate="lookup", draft=draft) for draft in (None, other))
+    alone = plan(other, context=256, batch=2)
+    assert more.draft_weights == alone.weight_bytes + alone.copies and more.draft_cache == alone.cache_bytes
+    assert more.total - plain.total == more.draft_weights + more.draft_cache  # its steps are the smaller ones
+    assert plan(TINY, context=512, draft=preset("gemma-3-27b")).draft_working > plain.activations
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_guesses_are_planned_where_they_are_run(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if native and not calls.available():
+        pytest.skip("no native kernels were built here")
+    if not native:
+        monkeypatch.setattr(library, "best", lambda: None)
+    count.guesses_unasked.cache_clear()
+    planned = {how: plan(TINY, context=512, batch=3, speculate=how) for how in ("auto", "lookup", "off")}
+    count.guesses_unasked.cache_clear()
+    assert {how: one.ahead for how, one in planned.items()} == {"auto": 24 if native else 0, "lookup": 24, "off": 0}
+    assert planned["lookup"].logits - planned["off"].logits >= 24 * TINY.vocab * 4
 
 
 def test_an_int8_cache_makes_room_for_a_longer_context() -> None:
@@ -133,9 +156,10 @@ def test_a_plan_is_json() -> None:
         ({"chunk": 0}, "chunk is 0"),
         ({"dtype": "float16"}, "float16"),
         ({"memory": 0}, "memory of 0"),
+        ({"speculate": "sometimes"}, "no speculation 'sometimes'"),
     ],
 )
-def test_what_cannot_be_planned_is_named(settings: dict[str, int], named: str) -> None:
+def test_what_cannot_be_planned_is_named(settings: dict[str, int | str], named: str) -> None:
     with pytest.raises(UserError, match=named):
         plan(TINY, **settings)  # type: ignore[arg-type]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,11 @@ import pytest
 import torch
 
 from gemwright.arch.presets import preset
+from gemwright.loading import attach_lora, load_model, save_lora
+from gemwright.lora import Lora
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.init import initialise
+from gemwright.planner.fit import plan
 from gemwright.weights.save import save
 
 RUN = """
@@ -64,6 +68,27 @@ print(memory.peak, gemwright.plan(folder, context=1024, quant=quant, int8_cache=
 """
 
 
+BESIDE = """
+import json, sys
+from gemwright.planner.measure import PeakMemory, baseline
+start = baseline()
+
+import torch
+torch.set_num_threads(1)
+import gemwright
+from gemwright.engine.request import Request, Sampling
+
+folder, more = sys.argv[1], json.loads(sys.argv[2])
+name = next(iter(more.get("adapters", {})), None)
+with PeakMemory(start) as memory:
+    lm = gemwright.load(folder, context=1024, sequences=1, **more)
+    request = Request(ids=(2, *range(700, 1690)), sampling=Sampling(temperature=0, max_tokens=24), adapter=name)
+    lm.engine.generate(request)
+
+print(memory.peak, gemwright.plan(folder, context=1024, **more).total)
+"""
+
+
 def measured(code: str, *words: str) -> tuple[int, int]:
     command = [sys.executable, "-c", code, *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
@@ -89,7 +114,7 @@ def middling(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(model, tmp_path_factory.mktemp("peak") / "middling")
 
 
-@pytest.mark.parametrize("quant", ["", "q8_0", "q4_0"])
+@pytest.mark.parametrize("quant", ["", "q8_0", "q4_0", "sfp8"])
 def test_the_plan_of_a_packed_model_is_the_measured_peak(middling: Path, quant: str) -> None:
     peak, planned = measured(LOADED, str(middling), quant)
     print(quant, peak / 1e6, planned / 1e6)
@@ -101,6 +126,21 @@ def test_the_plan_of_the_embedded_model_is_the_measured_peak(quant: str) -> None
     peak, planned = measured(LOADED, "pocket", quant)
     print(quant, peak / 1e6, planned / 1e6)
     assert abs(planned - peak) <= tolerance(planned)
+
+
+@pytest.mark.parametrize("beside", ["adapters", "draft"])
+def test_the_plan_of_what_stands_beside_a_model_is_the_measured_peak(
+    middling: Path, beside: str, tmp_path: Path
+) -> None:
+    """An adapter of 81 MB, a draft of 157 MB."""
+    more: dict[str, object] = {"draft": str(middling)}
+    if beside == "adapters":
+        model, generator = load_model(middling).model, torch.Generator().manual_seed(0)
+        attach_lora(model, Lora(rank=256, alpha=8.0, targets=("all-linear",), dropout=0.0, rslora=False), generator)
+        more = {"adapters": {"large": str(save_lora(model, tmp_path / "large"))}}
+    peak, planned = measured(BESIDE, str(middling), json.dumps(more))
+    assert abs(planned - peak) <= tolerance(planned)
+    assert planned - plan(middling, context=1024).total > 75 << 20
 
 
 def test_the_plan_of_an_int8_cache_is_the_measured_peak() -> None:

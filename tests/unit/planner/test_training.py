@@ -26,7 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
     | {"vocab": 512, "window": 16},
 }
 SHAPE = Shape(
-    row=64, micro=128, step=256, steps=10, compute=torch.float32, recompute=False, average=False
+    row=64, micro=128, step=256, steps=10, compute=torch.float32, recompute=False, average=False, moments=1000
 )  # two micro-batches of two rows
 
 
@@ -80,7 +80,8 @@ def test_what_is_held_follows_from_the_settings(name: str) -> None:
         return plan_training(spec_of(name), replace(SHAPE, **changes)).memory
 
     plain = held()
-    assert plain.moments == 2 * plain.weights == 2 * plain.gradients and plain.average == plain.copies == 0
+    assert plain.weights == plain.gradients and plain.average == plain.copies == 0
+    assert plain.moments == 4 * SHAPE.moments
     assert held(average=True).average == plain.weights
     half = held(compute=torch.bfloat16)
     matrices = numbers(spec_of(name)).matrices
@@ -123,7 +124,8 @@ with PeakMemory(start) as memory:
         optimizer.step()
 
 from gemwright.planner.training import Shape, plan_training
-shape = Shape(row=512, micro=512, step=1024, steps=2, compute=torch.float32, recompute=False, average=False)
+size = dict(row=512, micro=512, step=1024, steps=2, moments=optim.kept(model, settings))
+shape = Shape(**size, compute=torch.float32, recompute=False, average=False)
 print(memory.peak, plan_training(spec, shape).memory.total)
 """
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from gemwright.errors import UserError
+from gemwright.nn.decoder import Decoder
+from gemwright.nn.init import initialise
+from gemwright.planner.training import plan_training
 from gemwright.train import forecast as module
+from gemwright.train import optim
 from gemwright.train.forecast import forecast, shape
 from gemwright.train.run import Run, override
 
@@ -32,6 +37,19 @@ def test_a_large_run_is_timed_by_the_rate_of_products(make_run: MakeRun, monkeyp
 
 def test_the_rate_of_products_is_a_rate(make_run: MakeRun) -> None:
     assert 1e8 < module._rate(shape(make_run()).compute, module.torch.device("cpu")) < 1e14
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_the_moments_are_those_that_the_optimiser_makes(make_run: MakeRun, kind: str) -> None:
+    run = override(make_run(), [f"optim.kind={kind}"])
+    model = Decoder(run.model)
+    initialise(model, torch.Generator().manual_seed(0))
+    optimizer = optim.build(model, run.optim)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    held = sum(tensor.nbytes for name, tensor in optim.moments(model, optimizer) if not name.startswith("step."))
+    assert plan_training(run.model, shape(run)).memory.moments == held
 
 
 def test_settings_that_make_no_run_are_refused(make_run: MakeRun) -> None:
