@@ -1,8 +1,10 @@
-"""Paths as people type them."""
+"""Paths as people type them, and files that appear whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from gemwright.errors import UserError
@@ -26,3 +28,16 @@ def probe(path: str | Path) -> Path:
         shown = repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
         raise UserError(f"{shown} cannot be looked up: {reason.rstrip('.')}", hint="check the path") from error
     return found
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """The path of a hidden file beside, to write and close; it takes the place of `path` when the block ends well, and
+    otherwise nothing is left of it. Raises `OSError` where it cannot."""
+    hidden = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        yield hidden
+        os.replace(hidden, path)
+    finally:
+        with contextlib.suppress(OSError):
+            hidden.unlink()

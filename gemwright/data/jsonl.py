@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from gemwright.data.documents import MESSAGES, Conversation, Document
 from gemwright.data.pictures import IMAGES, written
 from gemwright.errors import UserError
+from gemwright.paths import replacing
 from gemwright.text.turns import Message
 
 
@@ -40,18 +40,13 @@ def line(value: Any) -> bytes:
 def whole(paths: Sequence[Path]) -> Iterator[list[BinaryIO]]:
     """Files to write, which take their names, in this order, when the block ends well; otherwise nothing is left of
     them. Until then they are hidden files beside. Raises `UserError` where they cannot be written."""
-    hidden = [path.parent / f".{path.name}-{os.getpid()}" for path in paths]
     try:
-        with ExitStack() as stack:
-            for path in hidden:
+        with ExitStack() as names:
+            for path in paths:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            yield [stack.enter_context(path.open("wb")) for path in hidden]
-        for now, then in zip(hidden, paths, strict=True):
-            os.replace(now, then)
+            hidden = [names.enter_context(replacing(path)) for path in reversed(paths)]  # the last entered ends first
+            with ExitStack() as files:
+                yield [files.enter_context(path.open("wb")) for path in reversed(hidden)]
     except OSError as error:
         hint = "make room, or choose another folder"
         raise UserError(f"cannot write {paths[0]}: {error.strerror or error}", hint=hint) from error
-    finally:
-        for path in hidden:
-            with suppress(OSError):
-                path.unlink()

@@ -111,9 +111,16 @@ class Engine:
         self._outbox: list[Event] = []
         self._failed: dict[int, UserError] = {}  # requests that could not go on, until their reader hears of it
         self._next = 0
-        facts = {"tokenizer": tokenizer, "vocab": model.spec.vocab, "context": self.context}
-        facts |= {"sequences": self.sequences, "chunk": chunk, "slack": self.cache.slack, "banned": tuple(banned)}
-        self._speculation = Speculation(speculate, Facts(**facts)) if speculate else None
+        facts = Facts(
+            tokenizer=tokenizer,
+            vocab=model.spec.vocab,
+            context=self.context,
+            sequences=self.sequences,
+            chunk=chunk,
+            slack=self.cache.slack,
+            banned=tuple(banned),
+        )
+        self._speculation = Speculation(speculate, facts) if speculate else None
 
     # ------------------------------------------------------------------------------------------------- the machine
 
@@ -322,6 +329,7 @@ class Engine:
         reading = [progress.remembered < progress.prompt for progress, _ in members]
         speculation = None if any(reading) else self._speculation
         guesses = [()] * len(members) if speculation is None else speculation.propose(members)
+        guessed = time.perf_counter()
         counts = [part.count + len(more) for (_, part), more in zip(members, guesses, strict=True)]
         ids = [id for (one, part), more in zip(members, guesses, strict=True) for id in (*one.next(part.count), *more)]
         seen = [
@@ -344,13 +352,12 @@ class Engine:
             progress.proposed += len(more)
             if found.kept < len(more):
                 self.cache.rollback(progress.handle, len(more) - found.kept)
-        seconds = time.perf_counter() - began
+        ended = time.perf_counter()
         if speculation is not None:
-            speculation.learn(
-                {one.progress.key: found for one, found in zip(ready, drawn, strict=True)}, len(ids), seconds
-            )
+            told = {one.progress.key: found for one, found in zip(ready, drawn, strict=True)}
+            speculation.learn(told, len(ids), ended - guessed)
         for (progress, _), prefill in zip(members, reading, strict=True):
-            progress.spend(seconds, prefill)
+            progress.spend(ended - began, prefill)
             if prefill:
                 self._places.mark(progress)
         for one, found in zip(ready, drawn, strict=True):

@@ -14,7 +14,7 @@ from gemwright.engine.proposer import Facts, Proposal
 
 _LONGEST = 8  # ids of a match that are told apart; the longest one foretells best
 _PLACES = 16  # earlier places of the last pair that are looked at, the latest first
-_GRADES = 4  # matches of 2, of 3, and of 4 ids or more are judged apart
+_LONG = 4  # ids of a match: matches of 2, of 3, and of so many or more are judged apart
 
 
 class Lookup:
@@ -77,7 +77,7 @@ class Index:
         follow = list(ids[where + 1 : where + 1 + count])
         while len(follow) < count:  # the match reaches into what is asked for: a loop goes on as one
             follow.append(follow[len(follow) - (len(ids) - where - 1)])
-        return Proposal(ids=tuple(follow), grade=min(best, _GRADES))
+        return Proposal(ids=tuple(follow), grade=min(best, _LONG))
 
 
 def _match(ids: Sequence[int], at: int) -> int:

@@ -11,7 +11,7 @@ import numpy
 from gemwright.cache import snapshot
 from gemwright.cache.allocate import Cache, Step
 from gemwright.cache.store import CacheFull, Handle
-from gemwright.engine.prefix import Kept, Prefixes, path
+from gemwright.engine.prefix import Kept, Prefixes, path, usable
 from gemwright.engine.progress import Progress, Session
 from gemwright.engine.request import PromptImage
 from gemwright.engine.shelf import Shelf
@@ -52,7 +52,8 @@ class Places:
         if session is not None and session.handle is not None:
             mine, session.handle = session.handle, None
             self.idle.pop(session, None)
-            keep = session.shared(progress.ids, progress.images, progress.fingerprint)
+            known = path(session.ids, session.images, session.adapter)
+            keep = usable(known, _path(progress), (*session.images, *progress.images))
             if not self._cache.can_roll_back(mine, mine.length - keep):
                 keep = 0
         found: Any = None
@@ -161,11 +162,12 @@ class Places:
     def twin(self, session: Session, running: int) -> Session:
         """See `Engine.twin`."""
         twin, handle = Session(), session.handle
+        twin.adapter = session.adapter
         if handle is None or session.busy or running + 2 > self._sequences:
             return twin
         self.idle[session] = self.idle.pop(session)  # the last to give way, so that it need not
         if self.adopt(twin, running, lambda: self._cache.fork(handle)):
-            twin.ids, twin.images, twin.adapter = list(session.ids), session.images, session.adapter
+            twin.ids, twin.images = list(session.ids), session.images
         return twin
 
     def save(self, session: Session, file: str | Path, note: str) -> None:

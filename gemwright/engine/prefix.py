@@ -27,7 +27,7 @@ def path(ids: Sequence[int], images: Sequence[PromptImage], adapter: str = "") -
     for image in images:
         digest = numpy.frombuffer(bytes.fromhex(image.picture.sha256), dtype=">i8").astype(numpy.int64)
         found[image.first : image.end] = numpy.resize(digest | numpy.iinfo(numpy.int64).min, image.count)
-    if adapter:
+    if adapter and len(found):
         both = hashlib.sha256(f"{adapter} {found[0]}".encode()).digest()
         found[0] = numpy.frombuffer(both[:8], dtype=">i8")[0] | numpy.iinfo(numpy.int64).min
     return found
@@ -41,7 +41,8 @@ def shared(some: numpy.ndarray, other: numpy.ndarray) -> int:
 
 
 def usable(known: numpy.ndarray, prompt: numpy.ndarray, images: Sequence[PromptImage] = ()) -> int:
-    """How many tokens of a prompt what is known saves: at least the last one is left to run, and no picture is cut."""
+    """How many tokens of a prompt what is known saves: at least the last one is left to run, and none of these pictures
+    is cut."""
     count = min(shared(known, prompt), len(prompt) - 1)
     return next((image.first for image in images if image.first < count < image.end), count)
 

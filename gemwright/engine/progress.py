@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from itertools import zip_longest
 from typing import Any
 
 from gemwright.engine.constrain import Constraint
@@ -31,23 +30,6 @@ class Session:
         self.adapter = ""
         self.handle: Any = None  # of the engine's cache
         self.busy = False
-
-    def shared(self, ids: list[int], images: Sequence[PromptImage] = (), adapter: str = "") -> int:
-        """How many of the remembered ids begin `ids`, leaving at least its last one to run.
-
-        The ids of all pictures are alike: what counts there is the picture. None is shared in part. Nothing is shared
-        with another `adapter`.
-        """
-        if adapter != self.adapter:
-            return 0
-        most = min(len(self.ids), len(ids) - 1)
-        if self.ids[:most] != ids[:most]:
-            most = next(at for at in range(most) if self.ids[at] != ids[at])
-        for mine, theirs in zip_longest(self.images, images):
-            if mine != theirs:
-                most = min([most, *(image.first for image in (mine, theirs) if image is not None)])
-                break
-        return next((image.first for image in images if image.first < most < image.end), most)
 
 
 class Progress:

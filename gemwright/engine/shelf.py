@@ -14,7 +14,7 @@ import os
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +63,7 @@ class Shelf:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="beginnings")
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts are nobody else's business
-            found = sorted((path.stat().st_mtime_ns, path) for path in self.folder.iterdir() if path.is_file())
+            found = sorted(_files(self.folder))
         except OSError as error:
             raise UserError(
                 f"{self.folder} cannot keep beginnings of prompts: {error.strerror or error}",
@@ -233,6 +233,14 @@ class Shelf:
     def _file(self, path: numpy.ndarray) -> Path:
         name = hashlib.sha256(path.tobytes()).hexdigest()[:32]
         return self.folder / f"{self._cache.identity[:16]}-{name}{_SUFFIX}"
+
+
+def _files(folder: Path) -> Iterator[tuple[int, Path]]:
+    """The files of a folder, and when each was written."""
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process of this folder removed or renamed it
+            if path.is_file():
+                yield path.stat().st_mtime_ns, path
 
 
 def _start(path: numpy.ndarray) -> bytes:

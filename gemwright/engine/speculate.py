@@ -75,8 +75,8 @@ class Speculation:
         return [found.get(progress.key, ()) for progress, _ in members]
 
     def learn(self, drawn: Mapping[int, Drawn], rows: int, seconds: float) -> None:
-        """What a step of so many rows drew for its requests, by number, and its time. A guess that was not run counts
-        too, where all before it came true."""
+        """What a step of so many rows drew for its requests, by number, and its time without that of its proposer. A
+        guess that was not run counts too, where all before it came true."""
         self.cost.add(rows, seconds)
         for key, offer in self._offers.items():
             if key in drawn:

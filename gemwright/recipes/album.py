@@ -7,7 +7,6 @@ that the picture shows: an answer of one word says too little of a picture to le
 
 from __future__ import annotations
 
-import base64
 import io
 import itertools
 import random
@@ -21,17 +20,19 @@ from PIL import Image
 
 from gemwright.data.jsonl import line, whole
 from gemwright.errors import UserError
+from gemwright.image.data_url import data_url, read_data_url
 from gemwright.image.pan_scan import PAN_SCAN, views
 from gemwright.image.picture import Picture
 from gemwright.image.picture import picture as known
 from gemwright.image.resize import square
-from gemwright.tasks.item import Item
+from gemwright.tasks.item import Item, chat_data
 from gemwright.tasks.pictures import describe
 from gemwright.tasks.pictures.draw import picture
 from gemwright.tasks.pictures.more import more
 from gemwright.tasks.pictures.scene import Scene
 from gemwright.tasks.split import Audit, items
 from gemwright.text.pieces import START_OF_IMAGE
+from gemwright.text.turns import Message
 
 # How often each task is drawn. What is written takes longest to learn.
 MIX = {
@@ -78,9 +79,8 @@ def conversation(item: Item, side: int, generator: random.Random) -> dict[str, A
     held = Scene.from_json(scene)
     turns = [(f"{_crops(len(shown))}{asked}", item.ideal), *more(generator, held, _MORE)]
     turns.append((describe.asked(generator), describe.described(held)))
-    messages: list[dict[str, Any]] = []
-    for question, answer in turns:
-        messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    said = (Message(role, text) for turn in turns for role, text in zip(("user", "model"), turn, strict=True))
+    messages: list[Any] = chat_data(said)
     messages[0]["images"] = [_url(square(one, side)) for one in shown]
     return {"messages": messages, "scene": dict(scene)}
 
@@ -95,7 +95,7 @@ def _crops(views: int) -> str:
 def _url(small: Picture) -> str:
     file = io.BytesIO()
     Image.fromarray(small.pixels).save(file, "PNG", compress_level=1)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return data_url(file.getvalue())
 
 
 def prepare(path: Path, *, seed: int, count: int, side: int) -> Path:
@@ -119,5 +119,4 @@ def prepare(path: Path, *, seed: int, count: int, side: int) -> Path:
 
 def opened(url: str) -> numpy.ndarray:
     """uint8 `[side, side, 3]`: the picture of a record."""
-    file = io.BytesIO(base64.b64decode(url.partition(",")[2]))
-    return numpy.asarray(Image.open(file).convert("RGB"))
+    return numpy.asarray(Image.open(io.BytesIO(read_data_url(url))).convert("RGB"))

@@ -1,8 +1,10 @@
-"""What recipes that begin from nothing share: the shape of a small Gemma 3, and the folder that a run ends in."""
+"""What recipes that begin from nothing share: the shape of a small Gemma 3, how its vocabulary is trained, and the
+folder that a run ends in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from gemwright.data import python_text
 from gemwright.data.documents import PYTHON
 from gemwright.loading import load_tower
 from gemwright.nn.gemma import Tower
+from gemwright.text.train import train_tokenizer
 from gemwright.train.corpus import trained
 from gemwright.train.export import export
 from gemwright.train.loop import Outcome, Progress, train
@@ -57,6 +60,16 @@ def small_gemma3(
         norm_epsilon=1e-6,
         vision=None,
     )
+
+
+def train_vocabulary(texts: Iterable[str], vocab: int, folder: Path, *, overwrite: bool) -> None:
+    """Trains a tokenizer of `vocab` pieces on texts, one after the other, and writes it into `folder`. Raises
+    `UserError` where that holds one already, unless `overwrite`."""
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "text.txt"
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(texts)
+        train_tokenizer([path], vocab, folder, family="gemma3", overwrite=overwrite)
 
 
 def train_and_export(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,12 +21,12 @@ from gemwright.data import python_text
 from gemwright.data.jsonl import line, whole
 from gemwright.errors import UserError
 from gemwright.recipes import lessons
+from gemwright.recipes.common import train_vocabulary
 from gemwright.recipes.lessons import Conversation
 from gemwright.tasks import retrieval
-from gemwright.tasks.item import Draw, Item
+from gemwright.tasks.item import Draw, Item, chat_data
 from gemwright.tasks.split import Audit, draw, items
 from gemwright.text.tokenizer import Tokenizer
-from gemwright.text.train import train_tokenizer
 
 SEED = 1
 VOCAB = 6144
@@ -211,7 +210,8 @@ def prepare(folder: Path, *, seed: int = SEED, scale: float = 1.0, vocab: int = 
         return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _vocabulary(folder, seed, vocab, round(_SPOKEN * min(1.0, scale)))
+        spoken = _spoken(seed, round(_SPOKEN * min(1.0, scale)))
+        train_vocabulary(spoken, vocab, folder / "tokenizer", overwrite=True)
         audit = _write(folder, seed, scale)
         facts.write_text(json.dumps({"request": asked, "audit": audit}, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
@@ -244,9 +244,7 @@ def _write(folder: Path, seed: int, scale: float) -> dict[str, Any]:
 
 
 def _to_json(record: Talk | Conversation) -> dict[str, Any]:
-    names = {"user": "user", "model": "assistant"}
-    said = record.conversation() if isinstance(record, Talk) else record
-    return {"messages": [{"role": names[each.role], "content": each.text} for each in said]}
+    return {"messages": chat_data(record.conversation() if isinstance(record, Talk) else record)}
 
 
 def words_of(folder: Path) -> list[str]:
@@ -256,15 +254,10 @@ def words_of(folder: Path) -> list[str]:
     return [piece[1:] for piece in pieces if _WORD.fullmatch(piece)]
 
 
-def _vocabulary(folder: Path, seed: int, vocab: int, count: int) -> None:
-    """Makes the tokenizer from conversations of the last lesson's skills and from Python's texts."""
+def _spoken(seed: int, count: int) -> Iterator[str]:
+    """What the vocabulary is made from: conversations of the last lesson's skills, and Python's texts."""
     streams = {kind: items(kind, "train", seed=seed) for kind in (*SKILLS, "retrieval")}
     choose = random.Random(f"curriculum vocabulary {seed}")
-    with tempfile.TemporaryDirectory() as temporary:
-        text = Path(temporary) / "text.txt"
-        with text.open("w", encoding="utf-8", newline="\n") as file:
-            for kind in choose.choices(list(streams), [*SKILLS.values(), 2], k=count):
-                file.writelines(f"{message.text}\n" for message in next(streams[kind]).conversation())
-            for document in python_text.documents():
-                file.write(document.text)
-        train_tokenizer([text], vocab, folder / "tokenizer", family="gemma3", overwrite=True)
+    for kind in choose.choices(list(streams), [*SKILLS.values(), 2], k=count):
+        yield from (f"{message.text}\n" for message in next(streams[kind]).conversation())
+    yield from (document.text for document in python_text.documents())

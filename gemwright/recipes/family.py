@@ -153,16 +153,15 @@ def lessons(out: Path) -> Path:
 
 
 def _data(shared: Path, lesson: curriculum.Lesson) -> Data:
-    python = lesson.python > 0
-    return Data(
-        sources=(str(curriculum.path(shared, lesson)), *([PYTHON] if python else [])),
-        weights=(1 - lesson.python, lesson.python) if python else (),
-        epochs=None,
-        field="text",
-        bad="stop",
-        held_out=0.005,
-        row=ROW,
-    )
+    source = str(curriculum.path(shared, lesson))
+    if not lesson.python:
+        return data_of((source,), ())
+    return data_of((source, PYTHON), (1 - lesson.python, lesson.python))
+
+
+def data_of(sources: tuple[str, ...], weights: tuple[float, ...]) -> Data:
+    """What a member of the family reads, in rows that hold the longest conversation."""
+    return Data(sources=sources, weights=weights, epochs=None, field="text", bad="stop", held_out=0.005, row=ROW)
 
 
 def make(

@@ -6,7 +6,6 @@ on two cores gives a Hugging Face folder of a few megabytes. It has never seen a
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +13,7 @@ from gemwright.arch.spec import Model
 from gemwright.data.documents import PYTHON
 from gemwright.errors import UserError
 from gemwright.paths import probe
-from gemwright.recipes.common import small_gemma3, train_and_export
-from gemwright.text.train import train_tokenizer
+from gemwright.recipes.common import small_gemma3, train_and_export, train_vocabulary
 from gemwright.train.corpus import documents
 from gemwright.train.loop import Outcome, Progress
 from gemwright.train.optim import Optim
@@ -94,9 +92,5 @@ def _check_untouched(run: Run) -> None:
 def vocabulary(run: Run, *, overwrite: bool = False) -> None:
     """Trains the tokenizer of `run` on its training side; held-out text takes no part. Raises `UserError` where its
     folder holds one already, unless `overwrite`."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "text.txt"
-        with path.open("w", encoding="utf-8", newline="\n") as file:
-            for document in documents(run.data, "train"):
-                file.write(document.text)
-        train_tokenizer([path], run.model.vocab, run.tokenizer, family="gemma3", overwrite=overwrite)
+    texts = (document.text for document in documents(run.data, "train"))
+    train_vocabulary(texts, run.model.vocab, run.tokenizer, overwrite=overwrite)

@@ -33,7 +33,7 @@ from gemwright.runlog import RunLog
 from gemwright.train.loop import Outcome, Progress
 from gemwright.train.optim import Optim
 from gemwright.train.pictures import Pictures
-from gemwright.train.run import Data, Run, Step, Watch
+from gemwright.train.run import Run, Step, Watch
 from gemwright.train.schedule import Schedule
 from gemwright.weights.save import save
 from gemwright.weights.side_files import tokenizer_files
@@ -60,15 +60,7 @@ def sight(out: str | Path) -> Run:
         model=replace(family.pocket(), vision=eyes()),
         start=str(out / "eyes"),
         tokenizer=out.parent / "curriculum" / "tokenizer",
-        data=Data(
-            sources=(str(out / "album.jsonl"), str(out / "texts.jsonl")),
-            weights=(_SHARE, 1 - _SHARE),
-            epochs=None,
-            field="text",
-            bad="stop",
-            held_out=0.005,
-            row=ROW,
-        ),
+        data=family.data_of((str(out / "album.jsonl"), str(out / "texts.jsonl")), (_SHARE, 1 - _SHARE)),
         step=Step(tokens=4 * ROW, micro=4 * ROW, recompute=False),
         optim=Optim(kind="adamw", rate=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
         schedule=Schedule(kind="wsd", warmup=50, floor=0.02, decay=0.5),

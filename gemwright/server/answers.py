@@ -6,6 +6,7 @@ import math
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 from gemwright.engine.request import Completion, Event, TokenLogprob
@@ -49,7 +50,7 @@ class Pieces:
     def completion(self, tokens: Sequence[TokenLogprob], offset: int = 0) -> dict[str, Any]:
         """Log-probabilities in the form of completions; `offset`: characters of the text before them."""
         texts = [self.bytes_of(token.id).decode("utf-8", "replace") for token in tokens]
-        offsets = [offset + sum(map(len, texts[:at])) for at in range(len(texts))]
+        offsets = list(accumulate(map(len, texts[:-1]), initial=offset)) if texts else []
         tops = []
         for token in tokens:
             top: dict[str, float] = {}

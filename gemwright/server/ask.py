@@ -12,7 +12,7 @@ from gemwright.engine.request import Sampling
 from gemwright.errors import UserError
 from gemwright.image.data_url import is_data_url, read_data_url
 from gemwright.server.errors import ApiError, unsupported
-from gemwright.server.schema import ChatBody, CompletionBody, ImageUrl, MessageIn, Part, ResponsesBody
+from gemwright.server.schema import ChatBody, CompletionBody, EmbeddingsBody, ImageUrl, MessageIn, Part, ResponsesBody
 from gemwright.text.calls import Call
 from gemwright.text.pieces import START_OF_IMAGE
 from gemwright.text.tools import Choice, Result, Tool, calls_text, instructions, read_choice, read_tools, results_text
@@ -184,6 +184,16 @@ def texts_or_ids(given: str | Sequence[Any], param: str) -> tuple[str | tuple[in
     if isinstance(given[0], int):
         return (tuple(given),)
     return tuple(one if isinstance(one, str) else tuple(one) for one in given)
+
+
+def embedded(body: EmbeddingsBody, width: int) -> tuple[str | tuple[int, ...], ...]:
+    """What is to be embedded by a model of that width. Raises `ApiError` for another width, and for nothing."""
+    if body.dimensions not in (None, width):
+        raise ApiError(400, f"dimensions is {body.dimensions}, this model's are {width}", param="dimensions")
+    inputs = texts_or_ids(body.input, "input")
+    if not all(inputs):
+        raise ApiError(400, "an input is empty", param="input")
+    return inputs
 
 
 def _manner(body: ChatBody | CompletionBody) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from gemwright.engine.request import Completion, Event, Sampling
 from gemwright.errors import UserError
 from gemwright.lm import LM
 from gemwright.server.answers import Answer, Pieces, new_id
-from gemwright.server.ask import Ask, of_chat, of_completion, of_response, texts_or_ids
+from gemwright.server.ask import Ask, embedded, of_chat, of_completion, of_response
 from gemwright.server.embeddings import as_json, pooled
 from gemwright.server.errors import ApiError, as_api_error
 from gemwright.server.prompts import Prompts
@@ -170,7 +170,7 @@ class _Batch:
 
     def _embed(self, row: _Row, body: EmbeddingsBody) -> None:
         sampling = Sampling()
-        ids = [self._prompts.request(one, sampling).ids for one in texts_or_ids(body.input, "input")]
+        ids = [self._prompts.request(one, sampling).ids for one in embedded(body, self._lm.spec.width)]
         lm, adapter = self._lm, self._prompts.adapter(body.model)
 
         def done(future: Future[list[list[float]]]) -> None:

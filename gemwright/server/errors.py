@@ -6,6 +6,7 @@ from typing import Any
 
 from gemwright.errors import UserError
 
+GONE = 499  # nobody reads it: the status that logs and metrics give to a client that left
 INVALID, SERVER, LIMIT = "invalid_request_error", "server_error", "rate_limit_error"
 
 
@@ -46,6 +47,11 @@ def as_api_error(error: BaseException) -> ApiError:
     if isinstance(error, UserError):
         return ApiError(400, f"{error.message}; {error.hint}" if error.hint else error.message)
     return ApiError(500, "the server could not answer this request", kind=SERVER, code="internal_error")
+
+
+def left() -> ApiError:
+    """The end of a request whose client left."""
+    return ApiError(GONE, "the client has left", code="client_left", close=True)
 
 
 def unsupported(what: str, param: str) -> ApiError:

@@ -7,14 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from gemwright.engine.request import Completion, Event, Request
-from gemwright.server.errors import SERVER, ApiError
+from gemwright.server.errors import GONE, SERVER, ApiError, left
 from gemwright.server.post import Post
 from gemwright.server.worker import Ticket, Worker
 
 Receive = Callable[[], Awaitable[Any]]
-
-
-_GONE = 499  # nobody reads it: the status that logs and metrics give to a client that left
 
 
 class Flight:
@@ -91,7 +88,7 @@ class Flight:
         self._events.put_nowait((index, item))
         if self._events.qsize() > self._backlog:
             message = f"more than {self._backlog} tokens waited for the reader"
-            self._stop("slow_reader", ApiError(_GONE, message, code="slow_reader", close=True))
+            self._stop("slow_reader", ApiError(GONE, message, code="slow_reader", close=True))
 
     def _stop(self, reason: str, error: ApiError) -> None:
         """Ends the flight: its places are free at once, its reader hears of it after what came before."""
@@ -108,4 +105,4 @@ class Flight:
     async def _watched(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        self._stop("client_left", ApiError(_GONE, "the client has left", code="client_left", close=True))
+        self._stop("client_left", left())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gemwright.errors import UserError
 from gemwright.lm import LM
 from gemwright.server.document import add_bodies, body_of
-from gemwright.server.errors import SERVER, ApiError
+from gemwright.server.errors import GONE, SERVER, ApiError, left
 from gemwright.server.schema import ChatBody, CompletionBody, EmbeddingsBody, ResponsesBody
 from gemwright.server.service import Service, Visit
 from gemwright.server.settings import Settings
@@ -198,7 +198,7 @@ async def _answer(request: Any, service: Service, route: Route) -> "Response":
         status = response.status_code
         return response
     except BaseException:
-        status = 499
+        status = GONE
         raise
     finally:
         if status != 200 or isinstance(found, dict):
@@ -208,6 +208,8 @@ async def _answer(request: Any, service: Service, route: Route) -> "Response":
 async def _body(request: Any, settings: Settings) -> bytes:
     """The body, if it is not too large, whether its length was declared or not. A sender that pauses for too long is
     cut off."""
+    from starlette.requests import ClientDisconnect
+
     limit = settings.body_bytes
     too_large = ApiError(413, f"the body has more than {limit} bytes", code="body_too_large", close=True)
     declared = request.headers.get("content-length", "")
@@ -220,6 +222,8 @@ async def _body(request: Any, settings: Settings) -> bytes:
             part = await asyncio.wait_for(anext(chunks), settings.stall_seconds)
         except StopAsyncIteration:
             return b"".join(parts)
+        except ClientDisconnect:
+            raise left() from None
         except TimeoutError:
             message = f"nothing of the body came for {settings.stall_seconds:g} s"
             raise ApiError(408, message, kind=SERVER, code="timeout", close=True) from None
@@ -245,7 +249,7 @@ def _closing() -> Any:
             try:
                 await super().__call__(scope, receive, send)
             finally:
-                self._visit.end(499)
+                self._visit.end(GONE)
 
     return Closing
 

@@ -14,7 +14,7 @@ from gemwright.engine.request import Request, Sampling
 from gemwright.errors import UserError
 from gemwright.lm import LM
 from gemwright.server.answers import Answer, Pieces
-from gemwright.server.ask import NOTHING, Ask, Fetched, addresses, of_chat, of_completion, of_response, texts_or_ids
+from gemwright.server.ask import NOTHING, Ask, Fetched, addresses, embedded, of_chat, of_completion, of_response
 from gemwright.server.embeddings import as_json, pooled
 from gemwright.server.errors import SERVER, ApiError, as_api_error
 from gemwright.server.fetch import Fetcher
@@ -94,7 +94,7 @@ class Service:
     async def chat(self, visit: Visit, data: bytes, receive: Receive) -> dict[str, Any] | Chunks:
         """/v1/chat/completions: JSON, or the lines of a stream."""
         body = await _parsed(ChatBody, data)
-        fetched = await self._fetched(body.messages, len(data))
+        fetched = await self._fetched(body.messages, len(data), "messages")
         return await self._drawn(visit, await _aside(data, lambda: of_chat(body, fetched)), receive)
 
     async def completion(self, visit: Visit, data: bytes, receive: Receive) -> dict[str, Any] | Chunks:
@@ -105,7 +105,7 @@ class Service:
     async def response(self, visit: Visit, data: bytes, receive: Receive) -> dict[str, Any] | Chunks:
         """/v1/responses."""
         body = await _parsed(ResponsesBody, data)
-        fetched = NOTHING if isinstance(body.input, str) else await self._fetched(body.input, len(data))
+        fetched = NOTHING if isinstance(body.input, str) else await self._fetched(body.input, len(data), "input")
         ask = await _aside(data, lambda: of_response(body, fetched))
         flight = await self._fly(visit, ask, receive)
         answer = Response(body, ask.model or self.name, self.pieces)
@@ -119,15 +119,11 @@ class Service:
         """/v1/embeddings."""
         body = await _parsed(EmbeddingsBody, data)
         self.check_model(body.model)
-        width = self.lm.spec.width
-        if body.dimensions not in (None, width):
-            raise ApiError(400, f"dimensions is {body.dimensions}, this model's are {width}", param="dimensions")
-        inputs = texts_or_ids(body.input, "input")
+        inputs = embedded(body, self.lm.spec.width)
         if len(inputs) > self.settings.embedding_inputs:
             most = self.settings.embedding_inputs
             raise ApiError(400, f"{len(inputs)} inputs are more than the {most} that may come at once", param="input")
-        if not all(inputs):
-            raise ApiError(400, "an input is empty", param="input")
+        self._check_open()
         if self.worker.jobs >= max(1, self.settings.waiting):
             raise full(self.worker.jobs, self.settings.waiting)
         plain = Sampling()
@@ -189,10 +185,13 @@ class Service:
         flight.start(receive)
         return flight
 
-    def _check_room(self, answers: int) -> None:
+    def _check_open(self) -> None:
         if self.draining or not self.worker.alive:
             message = "the server is shutting down"
             raise ApiError(503, message, kind=SERVER, code="draining", retry_after=5, close=True)
+
+    def _check_room(self, answers: int) -> None:
+        self._check_open()
         if self.worker.load + answers > self.places + self.settings.waiting:
             raise full(max(0, self.worker.load - self.places), self.settings.waiting)
 
@@ -209,16 +208,16 @@ class Service:
         finally:
             self._looks -= 1
 
-    async def _fetched(self, messages: Sequence[MessageIn], size: int) -> Fetched:
+    async def _fetched(self, messages: Sequence[MessageIn], size: int, param: str) -> Fetched:
         """The pictures that messages show by their addresses, where that is allowed; they and the body, of `size`
-        bytes, may together be as large as a body."""
+        bytes, may together be as large as a body. `param`: where the messages stand in it."""
         urls = addresses(messages) if self.settings.remote_images else []
         if len(urls) > self.settings.images:
             raise ApiError(400, f"{len(urls)} pictures are more than the {self.settings.images} of one request")
         try:
             return await self.fetcher.all(urls, self.settings.body_bytes - size) if urls else NOTHING
         except UserError as error:
-            raise ApiError(400, str(error), param="messages", code="invalid_image_url") from error
+            raise ApiError(400, str(error), param=param, code="invalid_image_url") from error
 
     async def _drawn(self, visit: Visit, ask: Ask, receive: Receive) -> dict[str, Any] | Chunks:
         flight = await self._fly(visit, ask, receive)
@@ -295,7 +294,9 @@ class Service:
         return found
 
     def ask_worker(self, look: Callable[[], Any]) -> asyncio.Future[Any]:
-        """The value of a function that must run on the engine's thread."""
+        """The value of a function that must run on the engine's thread. Raises `ApiError` 503 where that has ended."""
+        if not self.worker.alive:
+            raise ApiError(503, "the engine's thread has ended", kind=SERVER, code="stopped")
 
         def job() -> Any:
             return look()

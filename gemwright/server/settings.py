@@ -25,8 +25,8 @@ class Settings:
         remote_seconds: for one fetch.
         embedding_inputs: texts of one request for embeddings.
         request_seconds: from a request's arrival to its last byte.
-        header_seconds: from a connection's first byte to the end of its headers.
-        stall_seconds: that a reader may leave what was sent to it unread.
+        header_seconds: from a connection's opening, or a later request's first byte, to the end of its headers.
+        stall_seconds: that a reader may leave what was sent to it unread, and that a sender may pause within a body.
         backlog: drawn tokens that may wait for a slow reader.
         drain_seconds: that requests under way may take after the server was told to stop.
         reuse: beginnings of prompts that are kept for later requests; None: 8, if memory allows.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -15,6 +15,11 @@ JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | Non
 KNOWN = ""  # the key of an item that is trained on and never tested
 _FILE_ROLES = {"system": "system", "user": "user", "model": "assistant"}  # as most readers of chat files spell them
 _ROLES = {name: role for role, name in _FILE_ROLES.items()} | {"model": "model"}
+
+
+def chat_data(messages: Iterable[Message]) -> list[JSON]:
+    """Messages as a line of chat data has them: {"role": "system", "user" or "assistant", "content": text}."""
+    return [{"role": _FILE_ROLES[message.role], "content": message.text} for message in messages]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +62,8 @@ class Item:
         """A record of a JSON Lines file. Its `messages` are the whole conversation, the ideal last, as
         {"role": "user" or "assistant", "content": text}, so that the record is a line of chat data too. Of an item with
         a picture only the scene is there: `write.record` adds the picture itself."""
-        turns: list[JSON] = [
-            {"role": _FILE_ROLES[message.role], "content": message.text} for message in self.conversation()
-        ]
         names: dict[str, JSON] = {"skill": self.skill, "task": self.task, "key": self.key, "parts": list(self.parts)}
-        return names | {"messages": turns, "check": dict(self.check)}
+        return names | {"messages": chat_data(self.conversation()), "check": dict(self.check)}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Item:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from gemwright.errors import UserError
+from gemwright.image.data_url import data_url
+from gemwright.paths import replacing
 from gemwright.tasks.item import JSON, Item
 from gemwright.tasks.pictures.draw import png
 from gemwright.tasks.skills import EVERY
@@ -50,8 +50,8 @@ def write(
             drawn = mixed(mix, side, seed=seed, count=count, share=share)
             files[f"{side}.jsonl"] = _lines(target / f"{side}.jsonl", _counted(audit, side, drawn))
         report = {"seed": seed, "share": share, "mix": dict(mix), "sha256": files, **audit.report()}
-        with _whole(target / "audit.json") as file:
-            file.write(json.dumps(report, indent=2).encode() + b"\n")
+        with replacing(target / "audit.json") as part:
+            part.write_bytes(json.dumps(report, indent=2).encode() + b"\n")
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror}", hint="choose another folder") from error
     assert not any(audit.overlaps.values()), "an item's key does not decide its prompt"
@@ -65,7 +65,7 @@ def record(item: Item) -> dict[str, JSON]:
     if item.scene is not None:
         turns = found["messages"]
         assert isinstance(turns, list) and isinstance(turns[-2], dict)
-        turns[-2]["images"] = [f"data:image/png;base64,{base64.b64encode(png(item)).decode()}"]
+        turns[-2]["images"] = [data_url(png(item))]
     return found
 
 
@@ -92,18 +92,9 @@ def _counted(audit: Audit, side: Side, drawn: Iterator[Item]) -> Iterator[Item]:
 def _lines(path: Path, drawn: Iterator[Item]) -> str:
     """Writes a line per item and gives the sha256 of the file."""
     digest = hashlib.sha256()
-    with _whole(path) as file:
+    with replacing(path) as part, part.open("wb") as file:
         for item in drawn:
             line = json.dumps(record(item), ensure_ascii=False).encode() + b"\n"
             digest.update(line)
             file.write(line)
     return digest.hexdigest()
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its name when the block ends well."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        yield file
-    os.replace(partial, path)

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gemwright.errors import UserError
+from gemwright.paths import replacing
 
 _NAME = re.compile(r"step-(\d{8,})")
 _TEMPORARY = ".unfinished-"
@@ -128,18 +129,10 @@ def sha256(path: Path) -> str:
 
 
 def place(path: Path, data: bytes) -> None:
-    """Writes a file under another name, puts it on the disk, and renames it; where that fails nothing is left of it.
-    Raises `OSError`."""
-    work = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        with work.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(work, path)
-    except OSError:
-        work.unlink(missing_ok=True)
-        raise
+    """Writes a file beside, puts it on the disk, and renames it (see `replacing`). Raises `OSError`."""
+    with replacing(path) as work:
+        work.write_bytes(data)
+        _flush(work)
 
 
 def _flush(path: Path) -> None:

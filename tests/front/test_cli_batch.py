@@ -68,6 +68,8 @@ def test_failed_rows_are_named_and_the_others_answered(cli: Callable, tiny: Path
         {"custom_id": "stream", "prompt": "x", "stream": True},
         5,
         {"custom_id": "vector", "url": "/v1/embeddings", "body": {"input": ["a", "b"]}},
+        {"custom_id": "narrow", "url": "/v1/embeddings", "body": {"input": "a", "dimensions": 3}},
+        {"custom_id": "empty", "url": "/v1/embeddings", "body": {"input": ["a", ""]}},
         {"custom_id": "response", "url": "/v1/responses", "body": {"input": "Hi", "max_output_tokens": 3}},
         {"custom_id": "chat", "messages": [{"role": "user", "content": "Hi"}]} | BRIEF,
     ]
@@ -76,10 +78,11 @@ def test_failed_rows_are_named_and_the_others_answered(cli: Callable, tiny: Path
     ended = cli("batch", source, out, "-m", tiny, "--json")
     assert ended.code == 1
     failed = {row["custom_id"]: row["error"] for row in ended.json["failed"]}
-    assert list(failed) == ["route", "type", "long", "stream", "line-6", "line-10"]
+    assert list(failed) == ["route", "type", "long", "stream", "line-6", "narrow", "empty", "line-12"]
     assert "/v1/files" in failed["route"] and "max_tokens" in failed["type"] and "context" in failed["long"]
+    assert "dimensions is 3" in failed["narrow"] and "empty" in failed["empty"]
     found = {row["custom_id"]: row for row in read(out)}
-    assert len(found) == 10 and {id for id, row in found.items() if row["error"]} == set(failed)
+    assert len(found) == 12 and {id for id, row in found.items() if row["error"]} == set(failed)
     assert len(found["vector"]["response"]["body"]["data"]) == 2
     assert found["response"]["response"]["body"]["status"] == "incomplete"
     assert found["chat"]["response"]["body"]["object"] == "chat.completion"

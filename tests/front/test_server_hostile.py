@@ -144,6 +144,18 @@ def test_a_broken_body_after_its_refusal_ends_its_connection_quietly(lm: LM, cap
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
+def test_a_client_that_leaves_within_its_body_is_no_error_of_the_server(
+    lm: LM, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(lm) as live:
+        with live.connect() as connection:
+            connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
+        counted = 'gemwright_requests_total{route="/v1/chat/completions",status='
+        wait(lambda: counted in httpx.get(live.url + "/metrics").text)
+        assert f'{counted}"499"}} 1.0' in httpx.get(live.url + "/metrics").text
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 def test_a_request_of_two_lengths_is_refused(live: Live, client: openai.OpenAI) -> None:
     for lengths in (
         b"Content-Length: 2\r\nContent-Length: 3\r\n",

@@ -19,7 +19,7 @@ import pytest
 from gemwright.lm import LM
 
 sys.path.append(str(Path(__file__).resolve().parent))
-from serving import CHAT, ENDLESS, PATIENCE, Live, ask, running, wait
+from serving import CHAT, ENDLESS, PATIENCE, QUESTION, Live, ask, running, wait
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Keys and limits
@@ -124,6 +124,21 @@ def test_a_body_that_does_not_come_is_408(lm: LM) -> None:
     with running(lm, stall_seconds=0.2) as live, live.connect() as connection:
         connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
         assert b" 408 " in connection.recv(65536).splitlines()[0]
+
+
+def test_a_server_that_ends_takes_no_more_requests(lm: LM) -> None:
+    with running(lm) as live:
+        live.service.draining = True
+        for path, body in ((CHAT, {"messages": QUESTION}), ("/v1/embeddings", {"input": "a list"})):
+            found = httpx.post(live.url + path, json=body)
+            assert found.status_code == 503 and found.json()["error"]["code"] == "draining"
+
+
+def test_a_server_whose_engine_has_ended_says_so_when_asked_for_its_cache(lm: LM) -> None:
+    with running(lm) as live:
+        live.service.worker.stop()
+        found = httpx.get(live.url + "/cache")
+        assert found.status_code == 503 and found.json()["error"]["code"] == "stopped"
 
 
 # ----------------------------------------------------------------------------------------------------------------------

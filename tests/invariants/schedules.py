@@ -21,7 +21,6 @@ from test_engine_pictures import SIDE, SOFT, TIE, draw_tower
 from test_engine_pictures import VISION as SHALLOW
 
 import gemwright
-from gemwright.arch.presets import preset
 from gemwright.arch.spec import Model
 from gemwright.engine.engine import Engine
 from gemwright.engine.eyes import Eyes, SoftCache
@@ -38,15 +37,6 @@ from gemwright.text.tokenizer import Tokenizer
 
 MOST = 150  # tokens of a prompt
 CONTEXT = MOST + 100
-_SIZES: dict[str, Any] = {"width": 64, "heads": 4, "head_dim": 16, "hidden": 96, "vocab": small.VOCAB}
-_NATIVE = {
-    "global": preset("gemma-2b", depth=2, **_SIZES),
-    "capped": preset("gemma-2-2b", depth=4, window=small.WINDOW, kv_heads=2, query_scalar=12.0, **_SIZES),
-    "local": preset("gemma-3-1b", depth=7, window=small.WINDOW, kv_heads=2, query_scalar=12.0, **_SIZES),
-    "recurrent": preset(
-        "recurrentgemma-2b", depth=4, window=small.WINDOW, recurrent_width=128, gate_blocks=4, **_SIZES
-    ),
-}
 
 
 @cache
@@ -63,7 +53,7 @@ def worded(spec: Model) -> Model:
 @cache
 def packed(name: str) -> Decoder:
     """A model of 8-bit blocks: each row's arithmetic is its own, whatever it is computed with."""
-    model = small.awake(worded(_NATIVE[name]), torch.bfloat16)
+    model = small.awake(worded(small.NATIVE[name]), torch.bfloat16)
     swap(model, SCHEMES["q8_0"])
     return model
 
@@ -161,13 +151,25 @@ class Life:
 
     def __init__(self, model: Decoder, seed: int, *, pictures: bool) -> None:
         self.draw = random.Random(seed)
-        self.engine = engine(model, pictures, **rooms(self.draw))
-        self.pictures = pictures
+        self.model, self.pictures = model, pictures
+        self.engine = engine(model, pictures, **self.room())
         self.asked: dict[int, Request] = {}
         self.done: dict[int, Completion] = {}
         self.cut: dict[int, Completion] = {}
         self.sessions = [Session() for _ in range(2)]
         self.half = 0
+
+    def room(self) -> dict[str, Any]:
+        """What its engine is given."""
+        return rooms(self.draw)
+
+    def ask(self, known: list[Request]) -> Request:
+        """The next request, which may begin like one that is known."""
+        return asked(self.draw, len(self.asked), known, self.pictures)
+
+    def alone(self, request: Request) -> Completion:
+        """What an engine answers that has nothing else to do and remembers nothing."""
+        return engine(self.model, self.pictures, sequences=1, chunk=16).generate(request)
 
     def run(self, requests: int) -> None:
         """Until all of so many requests have come, and gone."""
@@ -223,7 +225,7 @@ class Life:
         session = self.draw.choice(idle) if idle and self.draw.random() < 0.4 else None
         if session is not None and session.ids and self.draw.random() < 0.7:
             known = [Request(ids=tuple(session.ids), images=session.images)]
-        request = asked(self.draw, len(self.asked), known, self.pictures)
+        request = self.ask(known)
         self.asked[self.engine.submit(request, session)] = request
 
     def empty(self) -> bool:
@@ -248,15 +250,20 @@ class Seen:
 
 
 def check(model: Decoder, seed: int, requests: int, *, pictures: bool, bits: bool) -> Seen:
-    """Runs a schedule and holds each answer to the one that its request gets alone, without reuse: to the bit, or (in
-    float32, where chunks round differently) the same greedy ids but for ties."""
+    """Runs a schedule and holds its answers (see `hold`)."""
     life = Life(model, seed, pictures=pictures)
     life.run(requests)
+    return hold(life, bits=bits)
+
+
+def hold(life: Life, *, bits: bool) -> Seen:
+    """Holds each answer to the one that its request gets alone, without reuse: to the bit, or (in float32, where chunks
+    round differently) the same greedy ids but for ties. And nothing stays in the memory."""
     for key, found in {**life.done, **life.cut}.items():
         request = life.asked[key]
         if not bits and request.sampling.temperature:
             continue
-        expected = engine(model, pictures, sequences=1, chunk=16).generate(request)
+        expected = life.alone(request)
         if bits:
             many = len(found.ids)
             assert key in life.cut or many == len(expected.ids)
@@ -265,7 +272,7 @@ def check(model: Decoder, seed: int, requests: int, *, pictures: bool, bits: boo
                 assert found.logprobs == expected.logprobs[:many]
             assert key in life.cut or (found.text, found.finish_reason) == (expected.text, expected.finish_reason)
         else:
-            check_text(model, request, found, expected, cut=key in life.cut)
+            check_text(life.model, request, found, expected, cut=key in life.cut)
     assert life.empty()
     return Seen(len(life.done), len(life.cut), sum(found.usage.cached for found in life.done.values()), life.half)
 

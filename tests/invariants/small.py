@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from gemwright.arch.presets import preset
 from gemwright.arch.spec import Model
 from gemwright.nn.decoder import Decoder
+from gemwright.ops.native import calls
 from gemwright.ops.span import span
 
 VOCAB = 60
@@ -23,6 +25,15 @@ SPECS: dict[str, Model] = {
     "recurrent": preset("recurrentgemma-2b", depth=4, window=WINDOW, recurrent_width=32, gate_blocks=4, **_SIZES),
 }
 NAMES = tuple(SPECS)
+_WIDER: dict[str, Any] = {"width": 64, "heads": 4, "head_dim": 16, "hidden": 96, "vocab": VOCAB}
+# The same, wide enough for blocks of 32 weights: what the native kernels run.
+NATIVE: dict[str, Model] = {
+    "global": preset("gemma-2b", depth=2, **_WIDER),
+    "capped": preset("gemma-2-2b", depth=4, window=WINDOW, kv_heads=2, query_scalar=12.0, **_WIDER),
+    "local": preset("gemma-3-1b", depth=7, window=WINDOW, kv_heads=2, query_scalar=12.0, **_WIDER),
+    "recurrent": preset("recurrentgemma-2b", depth=4, window=WINDOW, recurrent_width=128, gate_blocks=4, **_WIDER),
+}
+needs_kernels = pytest.mark.skipif(not calls.available(), reason="no native kernels were built here")
 
 
 @cache

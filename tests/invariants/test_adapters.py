@@ -13,10 +13,10 @@ import torch
 from equivalence import LOGITS, equivalence, off, same_bits
 from hypothesis import given
 from hypothesis import strategies as st
+from small import needs_kernels
 from torch import Tensor
 
 from gemwright import lora
-from gemwright.arch.presets import preset
 from gemwright.cache.allocate import Cache, allocate
 from gemwright.engine.engine import Engine
 from gemwright.engine.progress import Session
@@ -25,24 +25,15 @@ from gemwright.nn.adapters import Adapters
 from gemwright.nn.decoder import Decoder
 from gemwright.nn.linear import Linear
 from gemwright.ops.low_rank import Adapter, LowRank
-from gemwright.ops.native import calls
 from gemwright.quant import swap as swapping
 from gemwright.quant.scheme import SCHEMES
 from gemwright.quant.swap import swap
 
 VOCAB = small.VOCAB
-_SIZES: dict[str, Any] = {"width": 64, "heads": 4, "head_dim": 16, "hidden": 96, "vocab": VOCAB}
-_LOCAL: dict[str, Any] = {"window": small.WINDOW, **_SIZES}
-SPECS = {
-    "global": preset("gemma-2b", depth=2, **_SIZES),
-    "capped": preset("gemma-2-2b", depth=4, kv_heads=2, query_scalar=12.0, **_LOCAL),
-    "local": preset("gemma-3-1b", depth=7, kv_heads=2, query_scalar=12.0, **_LOCAL),
-    "recurrent": preset("recurrentgemma-2b", depth=4, recurrent_width=128, gate_blocks=4, **_LOCAL),
-}
+SPECS = small.NATIVE
 NAMES = ("red", "blue", "thin")
 SCHEMES_HERE = ("bf16", "q8_0", "q4_0")
 LAST = 100  # tokens that a sequence may have
-needs_kernels = pytest.mark.skipif(not calls.available(), reason="no native kernels were built here")
 
 
 def linears(spec: str) -> dict[str, tuple[int, int]]:

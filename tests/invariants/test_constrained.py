@@ -4,41 +4,24 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
-from functools import cache
-from pathlib import Path
 
 import pytest
 import schemas
 import small
 import torch
 from equivalence import equivalence
+from schedules import plain, tokenizer
 from torch import Tensor
 
-import gemwright
 from gemwright.cache.allocate import allocate
 from gemwright.engine.constrain import Constraint
 from gemwright.engine.grammar import Grammar
-from gemwright.nn.decoder import Decoder
 from gemwright.nn.head import Head
 from gemwright.text import calls, tools
-from gemwright.text.tokenizer import Tokenizer
 
 pytest.importorskip("llguidance")
 LONGEST = 1000  # tokens of an answer; the longest of the thousand has about 250
 SHARE = 5  # schemas for each family; in a soak fifty times as many
-
-
-@cache
-def tokenizer() -> Tokenizer:
-    """The embedded model's: real merges, and no random vocabulary."""
-    return Tokenizer.load(Path(gemwright.__file__).parent / "recipes" / "pocket")
-
-
-@cache
-def model(name: str) -> Decoder:
-    """Random weights; the table has more rows than there are pieces."""
-    return small.awake(replace(small.SPECS[name], vocab=tokenizer().vocab_size + 9))
 
 
 def constraint(grammar: Grammar) -> Constraint:
@@ -52,12 +35,12 @@ def last(hidden: Tensor, head: Head) -> Tensor:
 def answer(name: str, state: Constraint, seed: int) -> list[int]:
     """Drawn by the model at temperature 1, forced ids without asking it."""
     generator = torch.Generator().manual_seed(seed)
-    memory = allocate(model(name).spec, sequences=1, tokens=LONGEST, dtype=torch.float32)
+    memory = allocate(plain(name).spec, sequences=1, tokens=LONGEST, dtype=torch.float32)
     handle, ids, new = memory.open(), list[int](), [tokenizer().bos]
     with torch.inference_mode():
         while not state.done and len(ids) < LONGEST - 40:
             step = memory.prepare([handle], [len(new)])
-            logits = model(name)(torch.tensor(new), step.span, memory=step, use=last)
+            logits = plain(name)(torch.tensor(new), step.span, memory=step, use=last)
             step.commit()
             state.apply(logits)
             new = [int(torch.multinomial(logits.softmax(-1), 1, generator=generator))]

@@ -10,7 +10,7 @@ import schemas
 import small
 import torch
 from equivalence import LOGPROBS, equivalence
-from test_constrained import model, tokenizer
+from schedules import plain, tokenizer
 
 import gemwright
 from gemwright.engine.engine import Engine
@@ -24,7 +24,7 @@ MOST = 300
 
 def engine(name: str, **settings: Any) -> Engine:
     defaults = Sampling(stop_ids=stop_ids(tokenizer(), None), top_k=0, top_p=1.0)
-    return Engine(model(name), tokenizer(), context=MOST + 60, defaults=defaults, **settings)
+    return Engine(plain(name), tokenizer(), context=MOST + 60, defaults=defaults, **settings)
 
 
 def asked(seed: int, **changes: Any) -> Request:
@@ -66,7 +66,7 @@ def test_interrupted(name: str, at: int) -> None:
         if steps == at + 1:
             raise KeyboardInterrupt
 
-    hook = model(name).layers[-1].register_forward_pre_hook(stop)
+    hook = plain(name).layers[-1].register_forward_pre_hook(stop)
     try:
         key = running.submit(asked(2))
         with pytest.raises(KeyboardInterrupt):
@@ -110,7 +110,7 @@ def test_log_probabilities(name: str) -> None:
     check(found, 1)
     assert found.logprobs is not None and [one.id for one in found.logprobs] == list(found.ids)
     ids = torch.tensor(request.ids + found.ids)
-    logits = small.logits(model(name), ids)[len(request.ids) - 1 : -1]
+    logits = small.logits(plain(name), ids)[len(request.ids) - 1 : -1]
     expected = torch.log_softmax(logits, -1).gather(1, torch.tensor(found.ids)[:, None])[:, 0]
     drawn = torch.tensor([one.logprob for one in found.logprobs])
     assert (drawn - expected).abs().max() <= LOGPROBS * logits.std()

@@ -12,13 +12,9 @@ import small
 from equivalence import equivalence
 from schedules import Seen
 
-from gemwright.ops.native import calls
-
 SEEDS = 2  # schedules for each model, of this many requests; in a soak a hundred times as many
 REQUESTS = 12
 SEEING = ("global", "capped", "local")
-
-needs_kernels = pytest.mark.skipif(not calls.available(), reason="no native kernels were built here")
 
 
 def bits(name: str, seed: int) -> Seen:
@@ -29,7 +25,7 @@ def texts(name: str, seed: int) -> Seen:
     return schedules.check(schedules.plain(name), seed, REQUESTS, pictures=name in SEEING, bits=False)
 
 
-@needs_kernels
+@small.needs_kernels
 @pytest.mark.feature("batching", "reuse", "sessions", "structured output")
 @pytest.mark.parametrize("name", small.NAMES)
 @equivalence("requests in a random schedule = each alone and read anew, native", "bit")
@@ -39,7 +35,7 @@ def test_bits(name: str) -> None:
     assert (sum(one.half for one in seen) > 0) == (name in SEEING)
 
 
-@needs_kernels
+@small.needs_kernels
 @pytest.mark.soak
 @pytest.mark.parametrize("name", small.NAMES)
 @equivalence("requests in hundreds of random schedules = each alone and read anew, native", "bit")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import pytest
@@ -13,8 +11,8 @@ import schemas
 import small
 import torch
 from equivalence import equivalence
-from test_constrained import tokenizer
-from test_prefix import SPECS, needs_kernels
+from schedules import packed, tokenizer
+from small import needs_kernels
 from torch import Tensor
 
 from gemwright.engine import speculate
@@ -26,8 +24,6 @@ from gemwright.engine.progress import Progress, Session
 from gemwright.engine.proposer import Facts, Proposal, Proposer
 from gemwright.engine.request import Completion, Request, Sampling
 from gemwright.nn.decoder import Decoder
-from gemwright.quant.scheme import SCHEMES
-from gemwright.quant.swap import swap
 
 pytest.importorskip("llguidance")
 
@@ -35,14 +31,6 @@ SEEDS = 1  # schedules for each model, of this many requests; in a soak a hundre
 REQUESTS = 10
 CONTEXT = 160
 WRONG = (0.0, 0.2, 1.0)  # shares of false guesses
-
-
-@cache
-def packed(name: str, scheme: str = "q8_0") -> Decoder:
-    """A model of 8-bit blocks, whose rows are bit-equal in any step; its table has more rows than there are pieces."""
-    model = small.awake(replace(SPECS[name], vocab=tokenizer().vocab_size + 9), torch.bfloat16)
-    swap(model, SCHEMES[scheme])
-    return model
 
 
 class Oracle:
@@ -188,7 +176,7 @@ def check_schedules(name: str, wrong: float, seeds: range) -> None:
 @needs_kernels
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("wrong", WRONG)
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", small.NAMES)
 @equivalence("answers with guesses run ahead, true and false = plain decoding, native", "bit")
 def test_schedules(name: str, wrong: float) -> None:
     """Greedy, sampled, under penalties, grammars and stop strings, with log-probabilities, reuse and interruptions."""
@@ -199,7 +187,7 @@ def test_schedules(name: str, wrong: float) -> None:
 @pytest.mark.soak
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("wrong", WRONG)
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", small.NAMES)
 @equivalence("hundreds of schedules with guesses run ahead = plain decoding, native", "bit")
 def test_many_schedules(name: str, wrong: float) -> None:
     check_schedules(name, wrong, range(1, 1 + SEEDS * 100))
@@ -208,7 +196,7 @@ def test_many_schedules(name: str, wrong: float) -> None:
 @pytest.mark.feature("speculation")
 @needs_kernels
 @pytest.mark.parametrize("make", [Lookup, lambda: Draft(packed("recurrent"))], ids=["lookup", "draft"])
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", small.NAMES)
 @equivalence("answers guessed by lookup or by another model, as their worth is judged = plain decoding, native", "bit")
 def test_proposers(name: str, make: Callable[[], Proposer]) -> None:
     """Together, three at a time; the draft is of another family."""
@@ -242,7 +230,7 @@ def test_plain_route(name: str) -> None:
 @pytest.mark.feature("speculation")
 @needs_kernels
 @pytest.mark.usefixtures("eager")
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", small.NAMES)
 @equivalence("a draft that is the model itself = the model: all that it guesses comes true", "bit")
 def test_draft_of_itself(name: str) -> None:
     """Also what is sampled, penalised or forced by a grammar: it draws by the same numbers."""
@@ -260,7 +248,7 @@ def test_draft_of_itself(name: str) -> None:
 
 
 @needs_kernels
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", small.NAMES)
 @equivalence("a row run with guesses = the same row run by itself, native", "bit")
 def test_rows(name: str) -> None:
     """The logits after an id do not depend on those that are run after it; and these leave nothing when taken back."""

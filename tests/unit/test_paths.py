@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gemwright.errors import UserError
-from gemwright.paths import probe
+from gemwright.paths import probe, replacing
 
 WRONG = {
     "too long": "x" * 300,
@@ -41,3 +41,22 @@ def test_what_is_not_there_may_be_asked_for(tmp_path: Path) -> None:
 def test_the_tilde_is_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert probe("~/models") == tmp_path / "models"
+
+
+def test_a_file_keeps_its_contents_until_the_new_ones_are_whole(tmp_path: Path) -> None:
+    path = tmp_path / "kept"
+    path.write_text("old")
+    with replacing(path) as work:
+        work.write_text("new")
+        assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["kept"] and path.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_nothing_is_left_of_a_file_whose_writing_ended_early(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "kept"
+    path.write_text("old")
+    with pytest.raises(error), replacing(path) as work:
+        work.write_text("half")
+        raise error
+    assert [file.name for file in tmp_path.iterdir()] == ["kept"] and path.read_text() == "old"

@@ -17,7 +17,7 @@ import torch
 
 from gemwright.errors import UserError
 from gemwright.ops.blocks import BF16, F16, F32, Q4_0, Q8_0, Format, quantize
-from gemwright.paths import probe
+from gemwright.paths import probe, replacing
 from gemwright.weights.gguf import header
 from gemwright.weights.gguf.header import ALIGNMENT, ARRAY, BOOL, FLOAT32, FORMATS, INT32, STRING, UINT32
 from gemwright.weights.gguf.names import is_norm
@@ -50,17 +50,13 @@ def write_file(path: Path, metadata: Mapping[str, Any], items: Sequence[Item], s
 
     Raises `UserError` for a full disk, and for numbers that an item's format does not hold.
     """
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        with partial.open("wb") as out:
+        with replacing(path) as part, part.open("wb") as out:
             _write(out, metadata, items, source)
-        os.replace(partial, path)
     except OSError as error:
         raise UserError(
             f"{path} cannot be written: {error.strerror or error}", hint="check the path and the free space"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def target(path: Path, overwrite: bool) -> Path:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
+from gemwright.cache import snapshot
 from gemwright.cache.allocate import allocate
 from gemwright.engine.engine import Engine
 from gemwright.engine.progress import Session
@@ -69,6 +71,15 @@ def test_a_session_edited_far_back_goes_on_from_its_earlier_turn(tiny: Tiny, fam
     engine.generate(asked((*prompt(30), *prompt(40, seed=5))), session)
     edited = engine.generate(asked((*prompt(30), *prompt(20, seed=6))), session)
     assert edited.usage.cached >= 30
+
+
+def test_a_twin_that_gets_no_place_stays_under_its_adapter(tiny: Tiny, tmp_path: Path) -> None:
+    """Else what is saved of it could not be opened again."""
+    engine = Engine(tiny("gemma-3-1b"), context=64, sequences=1)
+    session = Session()
+    session.adapter = "red"
+    engine.save(engine.twin(session), tmp_path / "twin", "")
+    assert snapshot.load(engine.cache, tmp_path / "twin", "red") == (None, [])
 
 
 def test_without_reuse_nothing_is_kept(tiny: Tiny) -> None:

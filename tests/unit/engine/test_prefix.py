@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy
 import pytest
 from sight import noise
 
-from gemwright.engine.prefix import Prefixes, path, shared
+from gemwright.engine.prefix import Prefixes, path, shared, usable
 from gemwright.engine.request import PromptImage
 from gemwright.image.picture import picture
 
 CAT, DOG = (picture(noise(seed), "") for seed in (1, 2))
 LONG = list(range(100))
+Pictures = Sequence[PromptImage]
 
 
 def image(first: int, which: object = CAT, count: int = 5) -> PromptImage:
@@ -38,6 +41,55 @@ def test_paths_tell_pictures_apart_whose_ids_are_alike() -> None:
     assert shared(cat, again) == 8
     assert shared(cat, dog) == shared(cat, text) == 2
     assert (cat[2:7] < 0).all() and numpy.array_equal(cat[[0, 1, 7]], [2, 5, 6])
+
+
+def saved(ids: list[int], known: Pictures, prompt: list[int], images: Pictures) -> int:
+    return usable(path(ids, known), path(prompt, images), (*known, *images))
+
+
+@pytest.mark.parametrize(
+    ("images", "count"),
+    [
+        ((image(2, count=4), image(7, DOG, count=4)), 12),
+        ((image(2, count=4), image(7, count=4)), 7),  # another second picture
+        ((image(2, DOG, count=4), image(7, count=4)), 2),  # another first one
+        ((image(2, count=4),), 7),  # the second place is text now
+        ((), 2),
+        ((image(2, count=3), image(7, DOG, count=4)), 2),
+        ((image(2, count=4), image(7, DOG, count=4), image(12, count=4)), 12),
+    ],
+)
+def test_pictures_count_where_ids_are_alike(images: Pictures, count: int) -> None:
+    ids = [2, 5, 9, 9, 9, 9, 6, 9, 9, 9, 9, 7]  # pictures at 2 and at 7
+    assert saved(ids, (image(2, count=4), image(7, DOG, count=4)), [*ids, 9, 9, 9, 9, 8], images) == count
+
+
+def test_a_picture_where_text_of_equal_ids_was_is_read_anew() -> None:
+    ids = [2, 5, 9, 9, 9, 9, 6]
+    assert saved(ids, (), [*ids, 8], [image(2, count=4)]) == 2
+
+
+def test_no_picture_is_saved_in_part() -> None:
+    """Its last token is the prompt's last one, which must be run again."""
+    cat = (image(1, count=4),)
+    assert saved([2, 9, 9, 9, 9], cat, [2, 9, 9, 9, 9], cat) == 1
+    assert saved([2, 9, 9, 9, 9, 3], cat, [2, 9, 9, 9, 9, 3], cat) == 5
+
+
+def test_of_plain_prompts_their_beginning_is_saved_but_for_the_last_token() -> None:
+    assert saved([1, 2, 3], (), [1, 2, 4, 5], ()) == 2
+    assert saved([1, 2, 3], (), [1, 2, 3], ()) == 2
+    assert saved([], (), [1], ()) == 0
+
+
+def test_nothing_is_saved_under_another_adapter() -> None:
+    one, other, none = (path([1, 2, 3], (), adapter) for adapter in ("one", "other", ""))
+    assert usable(one, path([1, 2, 3, 4], (), "one")) == 3
+    assert usable(one, other) == usable(one, none) == usable(none, one) == 0
+
+
+def test_the_path_of_no_token_is_empty_under_an_adapter_too() -> None:
+    assert len(path([], (), "one")) == 0
 
 
 @pytest.mark.parametrize(("ids", "found"), [(LONG, ("c", 60)), (LONG[:60], ("c", 59)), (LONG[:40], ("b", 30))])

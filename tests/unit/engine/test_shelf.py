@@ -211,6 +211,15 @@ def test_a_folder_that_cannot_be_used_is_named(tiny: Tiny, tmp_path: Path) -> No
         engine(tiny("gemma-3-1b"), tmp_path / "file")
 
 
+def test_a_file_that_another_process_removes_meanwhile_is_passed_over(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = lived(tiny("gemma-3-1b"), tmp_path)
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    monkeypatch.setattr(Path, "is_file", lambda path: True)  # it was there when it was asked for
+    assert engine(tiny("gemma-3-1b"), tmp_path).generate(asked(prompt(50))).ids == done.ids
+
+
 def test_a_disk_that_takes_nothing_more_is_said_and_answers_go_on(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

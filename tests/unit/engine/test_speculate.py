@@ -249,6 +249,22 @@ def test_a_proposer_whose_time_eats_what_it_brings_is_not_asked(tiny: Tiny, cloc
     assert len(dear.asked) <= 2
 
 
+def test_a_step_is_judged_without_its_proposers_time(tiny: Tiny, clock: Clock) -> None:
+    """Which the proposer states, and which counts as time of the answer."""
+    expected = plain(tiny("gemma-3-1b"), LONG)
+
+    def slow(progress: Progress, count: int) -> Sequence[int]:
+        clock.now += 7.0
+        return expected.ids[progress.drawn : progress.drawn + count]
+
+    told = Told(slow, free=False, seconds=0.01)
+    engine = Engine(tiny("gemma-3-1b"), sequences=1, context=128, speculate=told)
+    found = engine.generate(Request(ids=PROMPT, sampling=LONG))
+    assert engine._speculation is not None
+    assert engine._speculation.cost.line() == pytest.approx((0.9, 0.1))
+    assert found.usage.decode_seconds > 7.0 * len(told.asked) > 0
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Who guesses
 

@@ -67,6 +67,7 @@ def test_text_offsets_of_a_completion_count_characters(tokenizer: Tokenizer) -> 
     logprobs = found["choices"][0]["logprobs"]
     text = "".join(logprobs["tokens"])
     assert text == "the and in" and logprobs["text_offset"][0] == 0
+    assert logprobs["text_offset"] == [len("".join(logprobs["tokens"][:at])) for at in range(len(ids))]
     assert all(
         text[at:].startswith(token) for token, at in zip(logprobs["tokens"], logprobs["text_offset"], strict=True)
     )
