@@ -12,14 +12,17 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from gemwright.arch.spec import Tower as Encoder
 from gemwright.arch.spec import Vision
+from gemwright.errors import UserError
 from gemwright.image.picture import picture as known
 from gemwright.image.resize import pixels
 from gemwright.nn.gemma import Tower
@@ -30,8 +33,9 @@ from gemwright.tasks.pictures.compose import inks
 from gemwright.tasks.pictures.draw import bars, draw, letters
 from gemwright.tasks.pictures.scene import COLOURS, LEVELS, SHAPES, SIZES, Scene, Thing, Word
 from gemwright.tasks.split import side_of
-from gemwright.train.optim import set_rate
+from gemwright.train.optim import Optim, build, divide_and_clip, moments, restore_moments, set_rate
 from gemwright.train.schedule import Schedule, factor
+from gemwright.train.state import Checkpoint, latest, write
 
 # What a patch may hold, by head; 0 is nothing everywhere.
 _SHAPES, _COLOURS, _LETTERS = (
@@ -46,8 +50,12 @@ HEADS = {
     "middle": len(SIZES) + 3,
 }
 _LARGE, _LARGEST = 0.1, 0.145  # the radius of a thing that is large, and of the largest, as a share of the longer side
-_SHEETS = 0.75  # of the pictures
-_EMPTY = 0.05  # the weight of a patch that holds nothing, beside one that holds something
+_SHEETS = 0.6  # of the pictures
+_WARMUP = 50  # batches
+_KEPT = 3200  # pictures between two checkpoints
+# The weight of a patch that holds nothing, beside one that holds something: at first, and once all colours are there. A
+# tower first learns to name at all, then to be silent, so that things can be counted.
+_EMPTY, _EMPTY_LATER = 0.05, 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,16 +100,6 @@ def labels(scene: Scene, grid: int) -> numpy.ndarray:
     return found.reshape(-1, len(HEADS))
 
 
-def waves(grid: int, width: int) -> Tensor:
-    """`[grid · grid, width]`: sines and cosines of rows and columns, of a mean square of 1/2, with wavelengths from
-    two patches to twice the grid. Patches begin with them: of random places it takes long to learn which are near."""
-    lengths = 2.0 * grid ** (torch.arange(width // 4) / max(width // 4 - 1, 1))
-    angles = 2 * math.pi * torch.arange(grid)[:, None] / lengths  # [grid, width / 4]
-    one = torch.cat([angles.sin(), angles.cos()], dim=1)
-    both = [one[:, None].expand(grid, grid, -1), one[None].expand(grid, grid, -1)]
-    return torch.cat(both, dim=2).flatten(0, 1)
-
-
 class Namer(nn.Module):
     """The heads: soft tokens → what each of their patches holds."""
 
@@ -117,11 +115,11 @@ class Namer(nn.Module):
         return cut.permute(0, 1, 3, 2, 4, 5).flatten(1, 4)  # [B, rows, columns, …, …, S] → [B, P, S]
 
 
-def loss(scores: Tensor, wanted: Tensor) -> Tensor:
-    """The mean over heads of their cross-entropy; patches that hold nothing weigh little."""
+def loss(scores: Tensor, wanted: Tensor, empty: float = _EMPTY) -> Tensor:
+    """The mean over heads of their cross-entropy; patches that hold nothing have the weight `empty`."""
     total = scores.new_zeros(())
     for one, target, held in _by_head(scores, wanted):
-        weight = torch.where(held, 1.0, _EMPTY).flatten()
+        weight = torch.where(held, 1.0, empty).flatten()
         each = F.cross_entropy(one.float().flatten(0, 1), target.flatten(), reduction="none")
         total = total + (each * weight).sum() / weight.sum()
     return total / len(HEADS)
@@ -147,27 +145,49 @@ def _by_head(scores: Tensor, wanted: Tensor) -> Iterator[tuple[Tensor, Tensor, T
         yield one, target, something if name == "colour" else target > 0
 
 
-def learn(tower: Tower, how: Naming, seed: int, told: Callable[[int, float, dict[str, float]], None]) -> None:
-    """Trains a tower in place; `told(pictures, loss, shares)` after every batch, with the shares of `right`."""
-    spec, generator = tower.spec.tower, torch.Generator().manual_seed(seed)
+def learn(
+    tower: Tower, how: Naming, seed: int, told: Callable[[int, float, dict[str, float]], None], kept: Path
+) -> None:
+    """Trains a tower in place; `told(pictures, loss, shares)` after every batch, with the shares of `right`. The folder
+    `kept` has at every `_KEPT` pictures, and at the end, all that it takes to go on. Raises `UserError` where it cannot
+    be written, or is that of another tower."""
     namer = Namer(tower.spec, tower.projector.weight.shape[1])
     with torch.no_grad():
-        tower.encoder.positions.copy_(waves(spec.grid, spec.width))
-        namer.heads.weight.normal_(0.0, 0.02, generator=generator)
+        namer.heads.weight.normal_(0.0, 0.02, generator=torch.Generator().manual_seed(seed))
         namer.heads.bias.zero_()
-    both = nn.ModuleList([tower, namer]).train()
-    optimizer = torch.optim.AdamW(both.parameters(), lr=how.rate, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
-    steps = how.pictures // how.batch
-    schedule = Schedule(kind="wsd", warmup=steps // 50, floor=0.02, decay=0.4)
-    for step, (seen, wanted) in enumerate(itertools.islice(batches(seed, how, spec), steps)):
-        set_rate(optimizer, how.rate * factor(schedule, step, steps))
-        optimizer.zero_grad(set_to_none=True)
-        scores = namer(tower.encode(seen))
-        found = loss(scores, wanted)
-        found.backward()
-        nn.utils.clip_grad_norm_(both.parameters(), 1.0)
-        optimizer.step()
-        told((step + 1) * how.batch, float(found.detach()), right(scores.detach(), wanted))
+    both = nn.ModuleDict({"tower": tower, "namer": namer}).train()
+    optim = Optim(kind="muon", rate=how.rate, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.05, clip=1.0)
+    optimizer = build(both, optim)
+    steps, part = how.pictures // how.batch, max(_KEPT // how.batch, 1)
+    schedule = Schedule(kind="wsd", warmup=min(_WARMUP, steps // 10), floor=0.02, decay=0.4)
+    done = _restore(both, optimizer, kept)
+    while done < steps:
+        for seen, wanted in itertools.islice(batches(seed, how, tower.spec.tower, done), min(part, steps - done)):
+            set_rate(optimizer, how.rate * factor(schedule, done, steps))
+            optimizer.zero_grad(set_to_none=True)
+            scores = namer(tower.encode(seen))
+            early = joined(done * how.batch, how) < len(COLOURS)
+            found = loss(scores, wanted, _EMPTY if early else _EMPTY_LATER)
+            found.backward()
+            divide_and_clip(both.parameters(), 1.0, optim.clip)
+            optimizer.step()
+            done += 1
+            told(done * how.batch, float(found.detach()), right(scores.detach(), wanted))
+        tensors = {"both": dict(both.state_dict()), "moments": dict(moments(both, optimizer))}
+        write(kept, Checkpoint(step=done, tensors=tensors, facts={}), keep=1)
+
+
+def _restore(both: nn.Module, optimizer: Optimizer, kept: Path) -> int:
+    """The batches that are learnt from already."""
+    checkpoint, _ = latest(kept)
+    if checkpoint is None:
+        return 0
+    try:
+        both.load_state_dict(dict(checkpoint.tensors["both"]))
+    except RuntimeError as error:
+        raise UserError(f"{kept} holds another tower", hint="remove it, or choose another folder") from error
+    restore_moments(both, optimizer, dict(checkpoint.tensors["moments"]))
+    return checkpoint.step
 
 
 def sheet(generator: random.Random, colours: int) -> Scene:
@@ -200,11 +220,11 @@ def sheet(generator: random.Random, colours: int) -> Scene:
     return Scene(width=width, height=height, background=background, things=tuple(things), words=tuple(words))
 
 
-def batches(seed: int, how: Naming, spec: Encoder) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(seed: int, how: Naming, spec: Encoder, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
     """Pixels `[batch, 3, side, side]` and what lies where, without end: plain practice sheets at first, then coloured
-    ones, and among them pictures as tests show them, of the training side."""
-    items, generator = album.drawn(seed), random.Random(f"naming {seed}")
-    for first in itertools.count(step=how.batch):
+    ones, and among them pictures as tests show them, of the training side. Other ones after so many batches `done`."""
+    items, generator = album.drawn(seed + done), random.Random(f"naming {seed} {done}")
+    for first in itertools.count(done * how.batch, how.batch):
         scenes = [_scene(generator, items, joined(first, how)) for _ in range(how.batch)]
         seen = [pixels(known(numpy.asarray(draw(one)), "picture"), spec.image) for one in scenes]
         wanted = [labels(one, spec.grid) for one in scenes]

@@ -2,10 +2,10 @@
 
     gemwright train sight --out RUNS/sight
 
-`RUNS/pocket/model` is the model that reads, `RUNS/curriculum` what it read. A tower learns to name what lies where in
-drawn pictures (`naming`) and is put before the decoder; then both learn from questions about pictures and full
-descriptions of them (`album`), among a share of the texts that the decoder knows, so that it forgets none of its
-skills.
+`RUNS/pocket/model` is the model that reads, `RUNS/curriculum` what it read. A tower that begins by looking at what
+is near (`neighbours`) learns to name what lies where in drawn pictures (`naming`), and is put before the decoder.
+Then both learn from questions about pictures and full descriptions of them (`album`), among a share of the texts that
+the decoder knows, so that it forgets none of its skills.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gemwright.loading import load_model
 from gemwright.nn.gemma import Tower
 from gemwright.nn.init import initialise_tower
 from gemwright.paths import probe
-from gemwright.recipes import album, family, naming
+from gemwright.recipes import album, family, naming, neighbours
 from gemwright.recipes.common import train_and_export
 from gemwright.recipes.curriculum import ROW
 from gemwright.recipes.naming import Naming
@@ -41,13 +41,13 @@ from gemwright.weights.side_files import tokenizer_files
 PICTURES = 22_000  # as many as the run reads once
 TEXTS = 20_000  # conversations without pictures
 _SHARE = 0.75  # of all tokens: what is said about pictures, and the pictures
-NAMING = Naming(pictures=60_000, plain=15_000, batch=8, rate=2e-3)
+NAMING = Naming(pictures=60_000, plain=4_000, batch=16, rate=3e-3)
 
 
 def eyes(side: int = 96) -> Vision:
-    """A tower of 0.7 million parameters for pictures of `side` pixels (a multiple of 16), in patches of 8; four of them
+    """A tower of 1.1 million parameters for pictures of `side` pixels (a multiple of 16), in patches of 8; four of them
     are a soft token."""
-    encoder = Encoder(image=side, patch=8, width=128, hidden=384, heads=4, depth=4, norm_epsilon=1e-6)
+    encoder = Encoder(image=side, patch=8, width=160, hidden=480, heads=8, depth=4, norm_epsilon=1e-6)
     return Vision(tower=encoder, tokens=(side // 16) ** 2)
 
 
@@ -62,7 +62,7 @@ def sight(out: str | Path) -> Run:
         tokenizer=out.parent / "curriculum" / "tokenizer",
         data=family.data_of((str(out / "album.jsonl"), str(out / "texts.jsonl")), (_SHARE, 1 - _SHARE)),
         step=Step(tokens=4 * ROW, micro=4 * ROW, recompute=False),
-        optim=Optim(kind="adamw", rate=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
+        optim=Optim(kind="muon", rate=3e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
         schedule=Schedule(kind="wsd", warmup=50, floor=0.02, decay=0.5),
         steps=800,
         seed=1,
@@ -113,16 +113,25 @@ def _texts(source: Path, path: Path) -> None:
         raise UserError(f"cannot take texts from {source}: {error.strerror}", hint=hint) from error
 
 
-def _eyes(run: Run, reader: Path, how: Naming) -> None:
-    """`out/eyes`: the decoder of `reader` behind a tower that has learnt to name what lies where."""
-    assert run.model.vision is not None and run.start is not None
-    model = load_model(reader, dtype=torch.float32, device="cpu").model
-    tower = Tower(run.model.vision, model.spec.width)
+def named(run: Run, how: Naming = NAMING) -> Tower:
+    """A tower that has learnt to name what lies where; needs no model that reads. `out/naming` keeps it, finished or
+    not, and a tower that is there learns on. Raises `UserError` where that is another one."""
+    assert run.model.vision is not None, "a run that looks at pictures"
+    tower = Tower(run.model.vision, run.model.width)
     initialise_tower(tower, torch.Generator().manual_seed(run.seed))
+    neighbours.begin(tower)
     with RunLog(run.out / "naming.jsonl") as log:
 
         def told(seen: int, loss: float, shares: dict[str, float]) -> None:
             log.write("naming", pictures=seen, loss=loss, right=shares)
 
-        naming.learn(tower, how, run.seed, told)
+        naming.learn(tower, how, run.seed, told, run.out / "naming")
+    return tower
+
+
+def _eyes(run: Run, reader: Path, how: Naming) -> None:
+    """`out/eyes`: the decoder of `reader` behind a tower that has learnt to name what lies where."""
+    assert run.start is not None
+    model = load_model(reader, dtype=torch.float32, device="cpu").model
+    tower = named(run, how)
     save(model, Path(run.start), tower=tower, dtype=torch.float32, extras=tokenizer_files(run.tokenizer))

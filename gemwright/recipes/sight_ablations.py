@@ -92,7 +92,7 @@ def measure(run: Run, reader: Path, drawn: int, count: int) -> dict[str, Any]:
     kept = run.out / "measured.json"
     if kept.exists():
         return json.loads(kept.read_text(encoding="utf-8"))
-    how = replace(sight.NAMING, pictures=4 * drawn, plain=drawn)
+    how = replace(sight.NAMING, pictures=4 * drawn, plain=drawn // 2)
     _, folder = sight.make(run, resume=True, reader=reader, pictures=drawn, how=how)
     assert folder is not None, "it was not stopped"
     lm = gemwright.load(folder)

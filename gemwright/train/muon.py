@@ -41,9 +41,9 @@ class Muon(torch.optim.AdamW):
             state["momentum"] = torch.zeros_like(matrix)
         keep = group["momentum"]
         momentum = state["momentum"].mul_(keep).add_(gradient)
-        update = orthogonal(gradient.add(momentum, alpha=keep))  # Nesterov's
+        update = orthogonal(gradient.add(momentum, alpha=keep).flatten(1))  # Nesterov's; patches are taken as rows
         matrix.mul_(1 - group["lr"] * group["weight_decay"])
-        matrix.add_(update, alpha=-group["lr"] * _SIZE * max(matrix.shape) ** 0.5)
+        matrix.add_(update.view_as(matrix), alpha=-group["lr"] * _SIZE * max(update.shape) ** 0.5)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

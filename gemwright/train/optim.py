@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gemwright.train.muon import Muon
 
 _MOMENTUM = 0.95
+_UNMIXED = ("embed.weight", "positions", ".lora_a", ".lora_b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +38,10 @@ def decays(name: str, parameter: Tensor) -> bool:
 
 
 def mixes(name: str, parameter: Tensor) -> bool:
-    """Is this parameter a matrix that acts on vectors as a whole? Not a table of pieces, of which a step sees a few
-    rows, not a filter, and not an adapter's halves, whose product is what matters."""
-    return decays(name, parameter) and parameter.ndim == 2 and not name.endswith(("embed.weight", ".lora_a", ".lora_b"))
+    """Is this parameter a matrix that acts on vectors as a whole? A picture's patches are such vectors. Not a table, of
+    pieces or of positions, not a filter, and not an adapter's halves, whose product is what matters."""
+    matrix = parameter.ndim == 2 or name.endswith("patches.weight")
+    return decays(name, parameter) and matrix and not name.endswith(_UNMIXED)
 
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:

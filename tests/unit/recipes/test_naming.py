@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 import statistics
+from pathlib import Path
 
 import pytest
 import torch
 
 from gemwright.arch.spec import Tower as Encoder
 from gemwright.arch.spec import Vision
+from gemwright.errors import UserError
 from gemwright.nn.gemma import Tower, pool
 from gemwright.nn.init import initialise_tower
 from gemwright.recipes import naming
@@ -104,14 +106,6 @@ def test_one_colour_after_the_other_joins() -> None:
         assert used | {scene.background for scene in scenes} == set(list(COLOURS)[: max(count, 2)])
 
 
-def test_waves_tell_near_patches_from_far_ones() -> None:
-    found = naming.waves(12, 128).reshape(12, 12, 128)
-    assert abs(float(found.square().mean()) - 0.5) < 1e-4
-    middle = found[5, 5]
-    near, far = (float(torch.nn.functional.cosine_similarity(middle, found[at], dim=0)) for at in ((5, 6), (0, 11)))
-    assert far < near < 1
-
-
 def test_a_patch_is_named_by_the_soft_token_that_it_is_pooled_into() -> None:
     namer = Namer(EYES, 8)
     soft = torch.randn(1, 16, 8, requires_grad=True)
@@ -138,14 +132,54 @@ def test_what_holds_nothing_weighs_little_but_is_learnt() -> None:
     assert perfect < 1e-6 < beside < without / 10
 
 
-def test_a_tower_learns_and_its_projector_too(one_thread: None) -> None:
+def _tower() -> Tower:
     tower = Tower(EYES, 16)
     initialise_tower(tower, torch.Generator().manual_seed(1))
+    return tower
+
+
+def test_a_tower_learns_and_its_projector_too(one_thread: None, tmp_path: Path) -> None:
+    tower = _tower()
     before = {name: one.clone() for name, one in tower.named_parameters()}
     told: list[tuple[int, float]] = []
-    learn(
-        tower, Naming(pictures=320, plain=320, batch=16, rate=3e-3), 2, lambda seen, loss, _: told.append((seen, loss))
-    )
+    how = Naming(pictures=320, plain=320, batch=16, rate=1e-2)
+    learn(tower, how, 2, lambda seen, loss, _: told.append((seen, loss)), tmp_path)
     assert [seen for seen, _ in told] == list(range(16, 321, 16))
     assert sum(loss for _, loss in told[-4:]) < 0.93 * sum(loss for _, loss in told[:4])
     assert all(not torch.equal(one, before[name]) for name, one in tower.named_parameters())
+
+
+def test_what_was_interrupted_goes_on_bit_for_bit(
+    one_thread: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(naming, "_KEPT", 16)
+    how, whole, cut = Naming(pictures=48, plain=16, batch=8, rate=3e-3), _tower(), _tower()
+    learn(whole, how, 2, lambda *_: None, tmp_path / "whole")
+
+    def interrupts(seen: int, *_: object) -> None:
+        if seen == 40:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(cut, how, 2, interrupts, tmp_path / "cut")
+    again: list[int] = []
+    other = _tower()
+    learn(other, how, 2, lambda seen, *_: again.append(seen), tmp_path / "cut")
+    assert again == [40, 48]
+    assert all(torch.equal(one, other.get_parameter(name)) for name, one in whole.named_parameters())
+
+
+def test_what_is_finished_is_not_learnt_again(one_thread: None, tmp_path: Path) -> None:
+    how, first, second = Naming(pictures=8, plain=8, batch=8, rate=3e-3), _tower(), _tower()
+    told: list[int] = []
+    for tower in (first, second):
+        learn(tower, how, 2, lambda seen, *_: told.append(seen), tmp_path)
+    assert told == [8]
+    assert all(torch.equal(one, second.get_parameter(name)) for name, one in first.named_parameters())
+
+
+def test_another_tower_is_not_gone_on_with(one_thread: None, tmp_path: Path) -> None:
+    how = Naming(pictures=8, plain=8, batch=8, rate=3e-3)
+    learn(_tower(), how, 2, lambda *_: None, tmp_path)
+    with pytest.raises(UserError, match="another tower"):
+        learn(Tower(EYES, 24), how, 2, lambda *_: None, tmp_path)

@@ -72,6 +72,15 @@ def test_a_model_that_reads_comes_out_with_a_tower_that_learnt_twice(run: Run, o
     assert [json.loads(one)["pictures"] for one in told] == [8, 16]
 
 
+def test_naming_needs_no_model_that_reads_and_is_done_once(run: Run, one_thread: None) -> None:
+    shutil.rmtree(run.out.parent / "pocket")
+    first = sight.named(run, HOW)
+    second = sight.named(run, HOW)
+    assert all(torch.equal(one, second.get_parameter(name)) for name, one in first.named_parameters())
+    told = (run.out / "naming.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(one)["pictures"] for one in told] == [8, 16]
+
+
 def test_texts_and_pictures_are_both_read(run: Run, one_thread: None) -> None:
     sight.make(run, pictures=40, how=HOW)
     reports = json.loads((run.out / "tokens" / "report.json").read_text(encoding="utf-8"))

@@ -11,8 +11,11 @@ import torch
 from torch import nn
 
 from gemwright.arch.presets import preset
+from gemwright.arch.spec import Tower as Encoder
+from gemwright.arch.spec import Vision
 from gemwright.nn.decoder import Decoder
-from gemwright.nn.init import initialise
+from gemwright.nn.gemma import Tower
+from gemwright.nn.init import initialise, initialise_tower
 from gemwright.train.muon import orthogonal
 from gemwright.train.optim import Optim, build, decays, divide_and_clip, moments, restore_moments, set_rate
 
@@ -102,6 +105,21 @@ def test_muon_moves_matrices_of_blocks_and_adamw_the_rest() -> None:
     kinds = {key.split(".")[0] for key, _ in moments(model, optimizer)}
     assert "layers.2.mixer.query.weight" not in same and "layers.1.mlp.up.weight" not in same
     assert kinds == {"momentum", "exp_avg", "exp_avg_sq", "step"}
+
+
+def test_muon_takes_patches_as_vectors_and_leaves_positions_to_adamw() -> None:
+    spec = Vision(tower=Encoder(image=16, patch=4, width=8, hidden=8, heads=2, depth=1, norm_epsilon=1e-6), tokens=4)
+    tower = Tower(spec, 8)
+    initialise_tower(tower, torch.Generator().manual_seed(1))
+    before = tower.encoder.patches.weight.detach().clone()
+    for parameter in tower.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2))
+    optimizer = build(tower, replace(SETTINGS, kind="muon", decay=0.0))
+    optimizer.step()
+    moved = ((before - tower.encoder.patches.weight.detach()) / SETTINGS.rate).flatten(1)
+    assert torch.linalg.svdvals(moved).min() > 0.5 * torch.linalg.svdvals(moved).max()
+    names = [key for key, _ in moments(tower, optimizer)]
+    assert "momentum.encoder.patches.weight" in names and "exp_avg.encoder.positions" in names
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
