@@ -93,7 +93,7 @@ def run(
         show.dim(
             f"{lm.spec.name}, context {talk.engine.context or 'without limit'}; /help for commands, /exit to leave"
         )
-    if not _tuned(lm.folder, lm.tokenizer):
+    if not answers(lm.folder, lm.tokenizer):
         show.note("this model was never tuned on conversations: it goes on from your words rather than answer them")
     try:
         terminal.loop()
@@ -119,7 +119,7 @@ def _resume(talk: Conversation, session: Path | None, system: str | None) -> Pat
     return session
 
 
-def _tuned(folder: Path, tokenizer: Tokenizer) -> bool:
+def answers(folder: Path, tokenizer: Tokenizer) -> bool:
     """Whether the checkpoint says that it answers: its own stop ids name the end of a turn, or its makers gave it a
     chat template (the built-in one comes with every vocabulary that is trained here)."""
     from gemwright.loading import companions

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gemwright.cli import options, show
+from gemwright.cli.chat import answers
 from gemwright.errors import UserError
 
 if TYPE_CHECKING:
     from gemwright.engine.pictures import Shown
-    from gemwright.engine.request import Completion, Request
+    from gemwright.engine.request import Completion, Sampling
     from gemwright.lm import LM
 
 
@@ -32,6 +35,7 @@ def run(
     logprobs: Annotated[
         int | None, typer.Option(min=0, help="With --json: log-probabilities of each token and its N likeliest rivals.")
     ] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Put the prompt as a chat does, and print the reply.")] = False,
     image: options.Images = None,
     pan_scan: options.PanScan = False,
     context: options.Context = None,
@@ -49,7 +53,7 @@ def run(
 
     The text appears as it is drawn. Pictures come before the prompt, or where it says <start_of_image>.
 
-    Example: [bold]gemwright generate "def " --temperature 0 --max-tokens 64[/bold]
+    Example: [bold]gemwright generate "def " --max-tokens 64 --temperature 0[/bold]
     """
     if logprobs is not None and not json:
         raise UserError("log-probabilities have no place in running text", hint="add --json")
@@ -67,12 +71,35 @@ def run(
     text = options.read_stdin() if prompt == "-" else prompt
     inside, named, name = options.read_adapter(adapter)
     lm = options.load(model, device, dtype, threads, context, quant, inside, int8_cache, speculate, draft, named)
+    if not chat and lm.folder is not None and lm.tokenizer is not None and answers(lm.folder, lm.tokenizer):
+        show.note("this model was tuned on conversations: --chat puts the prompt as a chat does")
     shown = _look(lm, image or [], pan_scan)
+    draw = partial(_draw, lm, text, chosen, shown, name, chat)
     if json:
-        tree = _tree(lm.generate(text, chosen, images=shown, adapter=name), lm, text, shown)
+        tree = _tree(draw(), lm, text, shown)
         show.as_json(tree | ({"adapter": name} if name is not None else {}))
     else:
-        _stream(lm, text, lm.request(text, chosen, images=shown, adapter=name))
+        _stream(lm, None if chat else text, draw)
+
+
+def _draw(
+    lm: LM,
+    text: str,
+    chosen: Sampling,
+    shown: list[Shown],
+    adapter: str | None,
+    chat: bool,
+    on_text: Callable[[str], object] = lambda text: None,
+) -> Completion:
+    """What comes after the text, or, in a chat, what is said to it; `on_text` gets each new part of it."""
+    if chat:
+        return lm.chat(sampling=chosen, adapter=adapter).say(text, on_text, images=shown)
+    completion = None
+    for event in lm.engine.stream(lm.request(text, chosen, images=shown, adapter=adapter)):
+        on_text(event.text)
+        completion = event.completion
+    assert completion is not None, "the last event holds it"
+    return completion
 
 
 def _look(lm: LM, files: list[Path], pan_scan: bool) -> list[Shown]:
@@ -83,15 +110,13 @@ def _look(lm: LM, files: list[Path], pan_scan: bool) -> list[Shown]:
     return look(lm.engine.eyes, files, pan_scan) if files else []
 
 
-def _stream(lm: LM, text: str, request: Request) -> None:
-    if show.is_terminal():
-        show.console().print(text, style="dim", end="", markup=False, soft_wrap=True)
-    completion = None
-    for event in lm.engine.stream(request):
-        show.stream(event.text)
-        completion = event.completion
+def _stream(lm: LM, before: str | None, draw: Callable[[Callable[[str], object]], Completion]) -> None:
+    """Shows what is drawn as it comes, on a terminal behind what it goes on from."""
+    if show.is_terminal() and before is not None:
+        show.console().print(before, style="dim", end="", markup=False, soft_wrap=True)
+    completion = draw(show.stream)
     show.stream("\n")
-    if show.is_terminal() and completion is not None:
+    if show.is_terminal():
         usage = completion.usage
         guessed = f"{usage.accepted} of {usage.proposed} guesses true; " if usage.proposed else ""
         show.dim(

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from gemwright.data import python_text
 from gemwright.data.documents import PYTHON, Digest, Document, held_out, read
 from gemwright.errors import UserError
 from gemwright.evals.interval import Interval, bootstrap
@@ -18,7 +19,6 @@ from gemwright.text.tokenizer import Tokenizer
 
 ORDER = 3
 LEARNT = 300_000  # tokens of the training side that the n-gram models count first
-HELD_OUT = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +63,12 @@ class Perplexity:
 
 
 def texts(files: Sequence[str | Path]) -> tuple[list[Document], Iterable[Document]]:
-    """What to measure on, and what the n-gram models may count first: the files, and nothing; without files the
-    held-out side of Python's own text, and its other side. Raises `UserError` for what cannot be read."""
+    """What to measure on, and what the n-gram models may count first: the files, and nothing; without files what every
+    recipe holds out of Python's own text, and the rest of it. Raises `UserError` for what cannot be read."""
     if files:
         return list(_plain(files)), ()
-    kept = [document for document in _plain([PYTHON]) if held_out(document, HELD_OUT)]
-    return kept, (document for document in _plain([PYTHON]) if not held_out(document, HELD_OUT))
+    kept = [document for document in _plain([PYTHON]) if held_out(document, python_text.HELD_OUT)]
+    return kept, (document for document in _plain([PYTHON]) if not held_out(document, python_text.HELD_OUT))
 
 
 def _plain(sources: Sequence[str | Path]) -> Iterator[Document]:

@@ -12,6 +12,7 @@ import torch
 from gemwright.arch.gemma2 import gemma2
 from gemwright.arch.recurrentgemma import recurrentgemma
 from gemwright.arch.spec import Model
+from gemwright.data import python_text
 from gemwright.data.documents import PYTHON
 from gemwright.paths import probe
 from gemwright.recipes import curriculum
@@ -161,7 +162,9 @@ def _data(shared: Path, lesson: curriculum.Lesson) -> Data:
 
 def data_of(sources: tuple[str, ...], weights: tuple[float, ...]) -> Data:
     """What a member of the family reads, in rows that hold the longest conversation."""
-    return Data(sources=sources, weights=weights, epochs=None, field="text", bad="stop", held_out=0.005, row=ROW)
+    return Data(
+        sources=sources, weights=weights, epochs=None, field="text", bad="stop", held_out=python_text.HELD_OUT, row=ROW
+    )
 
 
 def make(

@@ -14,4 +14,4 @@ __all__ = ["make", "pocket"]
 def pocket(out: str | Path) -> Run:
     """The run in the folder `out`; the curriculum is `curriculum` beside it. Raises `UserError` where `out` is no
     path."""
-    return family.run_of("pocket", family.pocket(), out, steps=12000, rate=0.003)
+    return family.run_of("pocket", family.pocket(), out, steps=8000, rate=0.003)

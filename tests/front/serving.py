@@ -21,11 +21,15 @@ from gemwright.server.http import app
 from gemwright.server.listen import server
 from gemwright.server.service import Service
 from gemwright.server.settings import Settings
+from gemwright.text.tokenizer import Tokenizer
+from gemwright.text.turns import stop_ids
+from gemwright.weights.hub import embedded
 
 PATIENCE = 60.0  # seconds; the machine may be busy
 CHAT = "/v1/chat/completions"
-QUESTION: list[Any] = [{"role": "user", "content": "What is a list?"}]
-ENDLESS = {"1": -100.0}  # a bias against <eos>: an answer goes on until its limit
+QUESTION: list[Any] = [{"role": "user", "content": "What is 347 + 276?"}]
+# A bias against <eos> and <end_of_turn>: an answer goes on until its limit.
+ENDLESS = {str(id): -100.0 for id in stop_ids(Tokenizer.load(embedded()), None)}
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,6 @@ def shown(address: str) -> list[Any]:
 
 
 def ask(client: openai.OpenAI, **changes: Any) -> Any:
-    """The client's answer to the question: twelve tokens, greedily drawn."""
-    settings = {"model": "pocket", "messages": QUESTION, "temperature": 0, "max_tokens": 12}
+    """The client's answer to the question: twelve tokens, greedily drawn, whatever ends an answer."""
+    settings = {"model": "pocket", "messages": QUESTION, "temperature": 0, "max_tokens": 12, "logit_bias": ENDLESS}
     return client.chat.completions.create(**(settings | changes))

@@ -70,7 +70,11 @@ def test_failed_rows_are_named_and_the_others_answered(cli: Callable, tiny: Path
         {"custom_id": "vector", "url": "/v1/embeddings", "body": {"input": ["a", "b"]}},
         {"custom_id": "narrow", "url": "/v1/embeddings", "body": {"input": "a", "dimensions": 3}},
         {"custom_id": "empty", "url": "/v1/embeddings", "body": {"input": ["a", ""]}},
-        {"custom_id": "response", "url": "/v1/responses", "body": {"input": "Hi", "max_output_tokens": 3}},
+        {
+            "custom_id": "response",
+            "url": "/v1/responses",
+            "body": {"input": "Hi", "max_output_tokens": 3, "temperature": 0},
+        },
         {"custom_id": "chat", "messages": [{"role": "user", "content": "Hi"}]} | BRIEF,
     ]
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"

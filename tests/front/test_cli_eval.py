@@ -13,6 +13,7 @@ import torch
 
 from gemwright.arch.spec import Tower as Encoder
 from gemwright.arch.spec import Vision
+from gemwright.cli import eval_tables
 from gemwright.loading import load_model, load_tower
 from gemwright.nn.gemma import Tower
 from gemwright.nn.init import initialise_tower
@@ -48,6 +49,16 @@ def test_the_table_has_a_row_for_each_skill_within_80_columns(cli: Callable, tin
         assert skill in ended.out
     assert "pictures was left out: tiny does not see" in ended.out
     assert "do not fit the context" in ended.out  # 256 tokens are too few for most texts
+
+
+def test_the_table_fits_whatever_was_right(cli: Callable, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree = cli("eval", tiny, *SMALL, "--skill", "word_problems", "--json").json
+    (row,) = tree["suites"]["pocket"]["skills"]
+    row |= {"items": 10_000, "score": 1.0, "interval": [0.999, 1.0], "majority": 1.0, "ngram": 1.0, "tokens": 160.0}
+    eval_tables.show_all(tree)
+    shown = capsys.readouterr().out
+    assert "99.9–100.0" in shown and "tokens" in shown and "160.0" in shown
+    assert max(map(len, shown.splitlines())) <= 80 and "…" not in shown
 
 
 @pytest.fixture(scope="module")

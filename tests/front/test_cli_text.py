@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import math
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +38,24 @@ def test_a_seed_draws_the_same_text_again(cli: Callable, tiny: Path) -> None:
     words = ("generate", "def ", "-m", tiny, "--max-tokens", "12")
     first, again, other = (cli(*words, "--seed", seed).out for seed in ("1", "1", "2"))
     assert first == again != other
+
+
+def test_a_prompt_may_be_put_as_a_chat_does(cli: Callable, tiny: Path) -> None:
+    expected = load(tiny).chat(sampling=Sampling(temperature=0, max_tokens=8)).say("What is it?")
+    words = ("generate", "What is it?", "-m", tiny, *GREEDY)
+    ended, tree, plain = cli(*words, "--chat"), cli(*words, "--chat", "--json").json, cli(*words)
+    assert ended.code == 0 and ended.err == ""
+    assert ended.out == expected.text + "\n" != plain.out
+    assert tree["ids"] == list(expected.ids) and tree["usage"]["prompt_tokens"] == expected.usage.prompt
+
+
+def test_of_a_model_that_answers_it_is_said_how_to_ask(cli: Callable, tiny: Path, tmp_path: Path) -> None:
+    folder, tokenizer = tmp_path / "tuned", Tokenizer.load(tiny)
+    shutil.copytree(tiny, folder)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [tokenizer.eos, tokenizer.end_of_turn]}))
+    words = ("generate", "def ", *GREEDY)
+    told = [cli(*words, *more).err for more in (("-m", folder), ("-m", folder, "--chat"), ("-m", tiny))]
+    assert "--chat" in told[0] and told[1:] == ["", ""]
 
 
 def test_a_prompt_may_come_from_stdin(cli: Callable, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

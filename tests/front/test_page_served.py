@@ -6,12 +6,11 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
-
-import gemwright as gw
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helper modules beside the tests
 
@@ -21,6 +20,7 @@ pytest.importorskip("uvicorn")
 from browser import CHROMIUM, Page, browser
 from talking import ENDED, facts, say, talk
 
+from gemwright.lm import LM
 from gemwright.server.http import app
 from gemwright.server.listen import server
 from gemwright.server.settings import Settings
@@ -32,13 +32,13 @@ ANSWERS = "[...document.querySelectorAll('.assistant .says')].map((one) => one.i
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+def url(lm: LM) -> Iterator[str]:
     """Where the embedded model is served."""
     settings = Settings()
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         port = door.getsockname()[1]
-    running = server(app(gw.load("pocket"), settings), settings, host="127.0.0.1", port=port)
+    running = server(app(lm, settings), settings, host="127.0.0.1", port=port)
     thread = threading.Thread(target=running.run)
     thread.start()
     while not running.started and thread.is_alive():
@@ -96,7 +96,8 @@ def test_a_greedy_answer_is_regenerated_as_it_was(page: Page) -> None:
     assert page.run(ANSWERS) == first
 
 
-def test_escape_stops_the_engine(page: Page) -> None:
+def test_escape_stops_the_engine(page: Page, lm: LM, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lm.engine, "defaults", replace(lm.engine.defaults, stop_ids=()))  # nothing else ends an answer
     page.run("document.querySelector('#settings [name=max_tokens]').value = ''")
     say(page, "What is 2 plus 3?")
     page.until("document.querySelector('.assistant .says').innerText")

@@ -24,7 +24,7 @@ from gemwright.server.schema import ChatBody, CompletionBody, EmbeddingsBody, Re
 from gemwright.text.turns import Message, render
 
 sys.path.append(str(Path(__file__).resolve().parent))
-from serving import CHAT, PATIENCE, QUESTION, Live, ask, photo, running, shown, url
+from serving import CHAT, ENDLESS, PATIENCE, QUESTION, Live, ask, photo, running, shown, url
 
 SCHEMA = {
     "type": "object",
@@ -32,6 +32,7 @@ SCHEMA = {
     "required": ["day"],
     "additionalProperties": False,
 }
+BIAS = {int(id): bias for id, bias in ENDLESS.items()}  # as the engine takes it
 NEVER = {"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]}  # no answer of it ends
 
 
@@ -39,7 +40,7 @@ def expected(lm: LM, **sampling: Any) -> Any:
     """What the engine itself says to the question."""
     assert lm.tokenizer is not None
     ids = render([Message("user", QUESTION[0]["content"])], lm.tokenizer).ids
-    return lm.generate(ids, Sampling(**({"temperature": 0, "max_tokens": 12} | sampling)))
+    return lm.generate(ids, Sampling(**({"temperature": 0, "max_tokens": 12, "logit_bias": BIAS} | sampling)))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -75,11 +76,12 @@ def test_logprobs_are_the_engines(client: openai.OpenAI, lm: LM) -> None:
 
 
 def test_n_answers_differ_and_a_seed_brings_them_back(client: openai.OpenAI) -> None:
-    drawn = {"temperature": 1.0, "seed": 7, "n": 3}
+    # Hot and long: however sure the model is of an answer, it does not draw it three times alike.
+    drawn: Any = {"temperature": 2.0, "top_p": 1.0, "extra_body": {"top_k": 0}, "max_tokens": 40, "seed": 7, "n": 3}
     texts = [choice.message.content for choice in ask(client, **drawn).choices]
     again = [choice.message.content for choice in ask(client, **drawn).choices]
     assert texts == again and len(set(texts)) == 3
-    assert ask(client, temperature=1.0, seed=7).choices[0].message.content == texts[0]
+    assert ask(client, **(drawn | {"n": 1})).choices[0].message.content == texts[0]
 
 
 def test_a_stop_string_ends_the_text_before_it(client: openai.OpenAI) -> None:
@@ -91,10 +93,12 @@ def test_a_stop_string_ends_the_text_before_it(client: openai.OpenAI) -> None:
 
 def test_logit_bias_forces_and_forbids(client: openai.OpenAI, lm: LM) -> None:
     assert lm.tokenizer is not None
-    token = lm.tokenizer.encode("import")[0]
-    assert ask(client, logit_bias={str(token): 100}, max_tokens=1).choices[0].message.content == "import"
-    first = expected(lm).ids[0]
-    assert ask(client, logit_bias={str(first): -100}).choices[0].message.content != expected(lm).text
+    first, token = expected(lm).ids[0], lm.tokenizer.encode("import")[0]
+    assert token != first
+    found = ask(client, logit_bias={str(token): 100}, max_tokens=1).choices[0].message.content
+    assert found.strip() and found == lm.tokenizer.decode([token])
+    forbidden = ENDLESS | {str(first): -100.0}
+    assert ask(client, logit_bias=forbidden).choices[0].message.content != expected(lm).text
 
 
 def test_a_second_turn_reads_only_what_is_new(client: openai.OpenAI) -> None:
@@ -106,9 +110,10 @@ def test_a_second_turn_reads_only_what_is_new(client: openai.OpenAI) -> None:
 
 
 def test_completions_go_on_from_texts_and_from_ids(client: openai.OpenAI, lm: LM) -> None:
-    settings: Any = {"model": "pocket", "temperature": 0, "max_tokens": 6}
+    settings: Any = {"model": "pocket", "temperature": 0, "max_tokens": 6, "logit_bias": ENDLESS}
     texts = client.completions.create(prompt=["def ", "import "], logprobs=1, **settings)
-    own = [lm.generate(text, Sampling(temperature=0, max_tokens=6)) for text in ("def ", "import ")]
+    sampling = Sampling(temperature=0, max_tokens=6, logit_bias=BIAS)
+    own = [lm.generate(text, sampling) for text in ("def ", "import ")]
     assert [choice.text for choice in texts.choices] == [completion.text for completion in own]
     assert texts.usage is not None and texts.usage.prompt_tokens == sum(one.usage.prompt for one in own)
     assert "".join(texts.choices[0].logprobs.tokens) == own[0].text
@@ -119,10 +124,11 @@ def test_completions_go_on_from_texts_and_from_ids(client: openai.OpenAI, lm: LM
 
 
 def test_responses_are_the_chats_answers(client: openai.OpenAI, lm: LM) -> None:
-    settings: Any = {"model": "pocket", "input": QUESTION[0]["content"], "temperature": 0, "max_output_tokens": 12}
-    found = client.responses.create(**settings)
-    assert found.output_text == expected(lm).text and found.status == "incomplete"
-    assert found.usage.output_tokens == 12
+    few = 3  # any answer to the question is longer
+    settings: Any = {"model": "pocket", "input": QUESTION[0]["content"], "temperature": 0, "max_output_tokens": few}
+    found, own = client.responses.create(**settings), expected(lm, max_tokens=few, logit_bias={})
+    assert found.output_text == own.text and own.text.strip() and found.status == "incomplete"
+    assert found.usage.output_tokens == few
     events = list(client.responses.create(**settings, stream=True))
     deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
     assert "".join(deltas) == found.output_text
@@ -230,7 +236,7 @@ def test_pictures_are_seen_as_the_engines_own_chat_sees_them(seeing: LM) -> None
         ({"messages": shown("http://169.254.169.254/latest")}, "messages.0.content.0.image_url"),
         ({"messages": shown("data:image/png;base64,%%%")}, "messages.0.content.0.image_url"),
         ({"messages": shown(url(photo(0)))}, "messages.0.content.0"),
-        ({"messages": [{"role": "user", "content": "word " * 1100}]}, None),
+        ({"messages": [{"role": "user", "content": "word " * 5000}]}, None),
         ({"logit_bias": {"99999999": 1}, "stream": True}, None),
     ],
 )

@@ -183,7 +183,7 @@ def test_a_crowd_of_which_half_leaves_ends_with_an_empty_engine(lm: LM) -> None:
         question = questions[number % len(questions)]
         messages: Any = [{"role": "user", "content": question}]
         settings: Any = {"model": "pocket", "messages": messages, "temperature": 0, "max_tokens": 10}
-        stream: Any = await client.chat.completions.create(**settings, stream=True)
+        stream: Any = await client.chat.completions.create(**settings, logit_bias=ENDLESS, stream=True)
         text = ""
         async for chunk in stream:
             if number % 2:

@@ -28,6 +28,7 @@ import torch
 import torch._dynamo  # which the optimiser would import in every life
 
 from gemwright import runlog
+from gemwright.text.tokenizer import Tokenizer
 from gemwright.train import loop, state
 from gemwright.train.optim import Optim
 from gemwright.train.run import Data, Run, Step, Watch
@@ -48,7 +49,7 @@ def plan(folder: Path, name: str, steps: int) -> Run:
         text.write_text("".join(json.dumps({"text": line}) + "\n" for line in lines), encoding="utf-8")
     return Run(
         name="lives",
-        model=replace(small.SPECS[name], vocab=4096),
+        model=replace(small.SPECS[name], vocab=Tokenizer.load(hub.embedded()).vocab_size),
         start=None,
         tokenizer=hub.embedded(),
         data=Data(sources=(str(text),), weights=(), epochs=None, field="text", bad="stop", held_out=0.1, row=32),

@@ -94,7 +94,7 @@ def test_neighbours_gradients(name: str, seed: int, lengths: list[int], data: st
 def ended(folder: Path, name: str, seed: int, kills: int, steps: int, *words: str) -> dict[str, int]:
     """How often a run of so many lives was killed, by place."""
     command = [sys.executable, str(HERE / "lives.py"), str(folder), name, str(seed), str(kills), str(steps), *words]
-    paths = os.pathsep.join([str(HERE), str(HERE.parent / "parity")])
+    paths = os.pathsep.join([str(HERE), str(HERE.parent / "parity"), str(HERE.parent.parent)])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr

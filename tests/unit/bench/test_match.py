@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -58,4 +59,5 @@ def test_a_form_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_the_embedded_model_says_what_it_was_made_for() -> None:
     from gemwright.weights.hub import embedded
 
-    assert match.context_of(embedded()) == 1024
+    stated = json.loads((embedded() / "config.json").read_text(encoding="utf-8"))
+    assert match.context_of(embedded()) == stated["max_position_embeddings"]

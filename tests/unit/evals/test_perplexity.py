@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from gemwright.data.documents import Document, held_out
+from gemwright.data.documents import PYTHON, Document, held_out
 from gemwright.errors import UserError
 from gemwright.evals.ngram import NGram
-from gemwright.evals.perplexity import HELD_OUT, perplexity, texts
+from gemwright.evals.perplexity import perplexity, texts
 from gemwright.lm import LM
-from gemwright.recipes.python import python as recipe
+from gemwright.recipes import family
+from gemwright.recipes.pocket import pocket
+from gemwright.recipes.python import python
 
 TEXTS = ("Print the help of a parser.\n", "ä\n", "The option stands behind the command. " * 30)
 
@@ -56,12 +58,13 @@ def test_no_more_documents_are_read_than_wanted(lm: LM) -> None:
     assert found.sha256 != perplexity(lm, documents(*TEXTS[:1])).sha256
 
 
-def test_without_files_it_is_what_the_embedded_models_recipe_held_out() -> None:
-    data = recipe(Path("run")).data
+def test_without_files_it_is_what_every_recipe_holds_out() -> None:
     kept, before = texts([])
-    assert kept and data.held_out == HELD_OUT
-    assert all(held_out(document, data.held_out) for document in kept)
-    assert not held_out(next(iter(before)), data.held_out)
+    runs = [python("run"), pocket("run"), *family.earlier(pocket("run"))]
+    shares = [run.data.held_out for run in runs if PYTHON in run.data.sources]
+    assert len(shares) > 2 and all(held_out(document, share) for document in kept for share in shares)
+    names = {document.key for document in kept}
+    assert names and not any(document.key in names for document in before)
 
 
 def test_files_are_read_as_they_are(tmp_path: Path) -> None:
