@@ -19,6 +19,8 @@ from gemwright.nn.decoder import Decoder
 from gemwright.nn.init import initialise
 from gemwright.recipes import album, family, sight
 from gemwright.recipes.naming import Naming
+from gemwright.tasks.item import Item
+from gemwright.tasks.split import items
 from gemwright.text.tokenizer import Tokenizer
 from gemwright.train.export import export
 from gemwright.train.run import Run, check
@@ -87,6 +89,18 @@ def test_texts_and_pictures_are_both_read(run: Run, one_thread: None) -> None:
     assert {"train-0", "train-1"} <= set(reports)
     assert (run.out / "tokens" / "train-0" / "pictures.npy").exists()
     assert not (run.out / "tokens" / "train-1" / "pictures.npy").exists()
+
+
+def test_among_the_texts_are_more_of_what_is_done_badly(run: Run, one_thread: None) -> None:
+    sight.make(run, pictures=40, how=HOW)
+    lines = (run.out / "texts.jsonl").read_text(encoding="utf-8").splitlines()
+    weak = [one for one in map(json.loads, lines) if "skill" in one]
+    assert len(lines) - len(weak) == 40 and 10 <= len(weak) <= 50
+    drawn = [Item.from_json(one) for one in weak]
+    assert {f"{one.skill}/{one.task}" for one in drawn} <= set(sight.WEAK)
+    assert not any(
+        item.prompt() in {one.prompt() for one in drawn} for item in items("instructions", "test", count=200)
+    )
 
 
 def test_without_the_curriculum_it_says_what_to_make_first(run: Run) -> None:
