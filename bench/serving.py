@@ -24,13 +24,13 @@ from pathlib import Path
 
 import torch
 from checkpoints import TYPES, convert, make
+from command import run, say
 
 from gemwright.bench.contest import contest
 from gemwright.bench.contestant import Contestant
 from gemwright.bench.match import machine
 from gemwright.bench.measures import Entry, Measure, crowd, decode, part, turns
 from gemwright.bench.peers import FOLDER, read_peers
-from gemwright.errors import UserError
 from gemwright.loading import open_checkpoint
 from setup import HERE, LLAMA, TRANSFORMERS
 
@@ -52,7 +52,7 @@ def main() -> None:
     many = crowd(given.context, given.tokens, given.sequences)
     one = decode(given.tokens, given.context)
     field = _field(file, work, threads, given.context + given.tokens + 2, given.sequences)
-    entries = contest(field, [many, one], rounds=given.rounds, say=_say)
+    entries = contest(field, [many, one], rounds=given.rounds, say=say)
     facts = {"model": file.name, "threads": threads, "rounds": given.rounds, "sequences": given.sequences} | machine()
     print(f"**{file.name}**: {facts['cpu']}, {threads} threads, medians of {given.rounds} rounds\n")
     print("\n".join(_table(entries, many, one)), "\n")
@@ -60,7 +60,7 @@ def main() -> None:
     if given.history:
         later = turns(given.history)
         room = given.history + given.history // 10 + 256
-        (server,) = contest([_server(file, threads, room, 2)], [later], rounds=given.turn_rounds, say=_say)
+        (server,) = contest([_server(file, threads, room, 2)], [later], rounds=given.turn_rounds, say=say)
         server.name = "server, turns"
         entries.append(server)
         lines.append(_sooner(server, later))
@@ -160,12 +160,5 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error.message}\nhint: {error.hint}")
+    run(main)

@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import torch
 from checkpoints import TYPES, convert, has_gguf, make
+from command import run, say
 
 from gemwright.bench import match, table
 from gemwright.bench.peers import FOLDER, Peer
 from gemwright.bench.plot import check, plot
-from gemwright.errors import UserError
 from setup import TRANSFORMERS, set_up
 
 MODELS = ("gemma-3-1b", "gemma-2-2b", "recurrentgemma-2b")
@@ -40,7 +39,7 @@ def main() -> None:
     peers = set_up(work)
     for name in arguments.model or MODELS:
         folder = work / "models" / name
-        _say(f"making {folder}")
+        say(f"making {folder}")
         make(name, folder, work / TRANSFORMERS / "bin" / "python")
         for kind in arguments.type or TYPES:
             if kind == "bf16" or has_gguf(name):
@@ -62,8 +61,8 @@ def _compare(arguments: argparse.Namespace, name: str, folder: Path, kind: str, 
         limit=match.context_of(model),
     )
     for note in notes:
-        _say(note)
-    result = match.compare(model, measures, rounds=arguments.rounds, peers=able, gguf=gguf, say=_say)
+        say(note)
+    result = match.compare(model, measures, rounds=arguments.rounds, peers=able, gguf=gguf, say=say)
     out.with_name(f"{out.name}.json").write_text(json.dumps(table.to_json(result), indent=1) + "\n", encoding="utf-8")
     plot(result, out.with_name(f"{out.name}.png"))
     facts = result.facts
@@ -87,12 +86,5 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error.message}\nhint: {error.hint}")
+    run(main)

@@ -113,11 +113,7 @@ class Worker:
             with contextlib.suppress(BrokenPipeError):  # an unsent line of a process that is gone
                 if pipe is not None:
                     pipe.close()
-        try:
-            self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        wait_or_kill(self._process, _PATIENCE)
         self._errors.close()
 
     def __enter__(self) -> Worker:
@@ -129,3 +125,12 @@ class Worker:
         if error is not None:  # it may be in the middle of something long
             self._process.kill()
         self.close()
+
+
+def wait_or_kill(process: subprocess.Popen[Any], seconds: float) -> None:
+    """Waits so long for a process that was told to leave, then ends it."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

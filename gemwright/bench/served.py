@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gemwright.bench.client import Reply, ask
+from gemwright.bench.contestant import wait_or_kill
 from gemwright.bench.protocol import SHORT, CannotDo, crowd_seeds, peak_resident, prompt, serve
 from gemwright.errors import UserError
 
@@ -57,11 +58,7 @@ class Served:
         """Ends the server."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(_PATIENCE)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            wait_or_kill(self._process, _PATIENCE)
         self._log.close()
 
     def prefill(self, tokens: int, seed: int) -> float:

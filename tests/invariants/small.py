@@ -17,22 +17,24 @@ from gemwright.ops.span import span
 
 VOCAB = 60
 WINDOW = 6
-_SIZES: dict[str, Any] = {"width": 24, "heads": 4, "head_dim": 8, "hidden": 40, "vocab": VOCAB}
-SPECS: dict[str, Model] = {
-    "global": preset("gemma-2b", depth=2, **_SIZES),
-    "capped": preset("gemma-2-2b", depth=4, window=WINDOW, kv_heads=2, query_scalar=12.0, **_SIZES),
-    "local": preset("gemma-3-1b", depth=7, window=WINDOW, kv_heads=2, query_scalar=12.0, **_SIZES),
-    "recurrent": preset("recurrentgemma-2b", depth=4, window=WINDOW, recurrent_width=32, gate_blocks=4, **_SIZES),
-}
+
+
+def specs(*, recurrent_width: int, vocab: int = VOCAB, **sizes: int) -> dict[str, Model]:
+    """One model of those sizes for each kind of memory."""
+    sizes["vocab"] = vocab
+    windowed: dict[str, Any] = {"window": WINDOW, **sizes}
+    return {
+        "global": preset("gemma-2b", depth=2, **sizes),
+        "capped": preset("gemma-2-2b", depth=4, kv_heads=2, query_scalar=12.0, **windowed),
+        "local": preset("gemma-3-1b", depth=7, kv_heads=2, query_scalar=12.0, **windowed),
+        "recurrent": preset("recurrentgemma-2b", depth=4, recurrent_width=recurrent_width, gate_blocks=4, **windowed),
+    }
+
+
+SPECS = specs(width=24, heads=4, head_dim=8, hidden=40, recurrent_width=32)
 NAMES = tuple(SPECS)
-_WIDER: dict[str, Any] = {"width": 64, "heads": 4, "head_dim": 16, "hidden": 96, "vocab": VOCAB}
 # The same, wide enough for blocks of 32 weights: what the native kernels run.
-NATIVE: dict[str, Model] = {
-    "global": preset("gemma-2b", depth=2, **_WIDER),
-    "capped": preset("gemma-2-2b", depth=4, window=WINDOW, kv_heads=2, query_scalar=12.0, **_WIDER),
-    "local": preset("gemma-3-1b", depth=7, window=WINDOW, kv_heads=2, query_scalar=12.0, **_WIDER),
-    "recurrent": preset("recurrentgemma-2b", depth=4, window=WINDOW, recurrent_width=128, gate_blocks=4, **_WIDER),
-}
+NATIVE = specs(width=64, heads=4, head_dim=16, hidden=96, recurrent_width=128)
 needs_kernels = pytest.mark.skipif(not calls.available(), reason="no native kernels were built here")
 
 

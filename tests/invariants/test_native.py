@@ -10,10 +10,9 @@ import torch
 from equivalence import equivalence, same_bits
 from hypothesis import given
 from hypothesis import strategies as st
-from small import WINDOW, awake
+from small import awake, specs
 from torch import Tensor
 
-from gemwright.arch.presets import preset
 from gemwright.cache.allocate import Cache, allocate
 from gemwright.nn.decoder import Decoder
 from gemwright.ops.attend import attend_all, attend_eager
@@ -27,12 +26,8 @@ if not calls.available():
     pytest.skip("no native kernels were built here", allow_module_level=True)
 
 VOCAB = 61
-_SIZES: dict[str, Any] = {"width": 64, "heads": 4, "head_dim": 16, "hidden": 96, "vocab": VOCAB, "window": WINDOW}
-SPECS = {
-    "capped": preset("gemma-2-2b", depth=4, kv_heads=2, query_scalar=12.0, **_SIZES),
-    "local": preset("gemma-3-1b", depth=7, kv_heads=2, query_scalar=12.0, **_SIZES),
-    "recurrent": preset("recurrentgemma-2b", depth=4, recurrent_width=128, gate_blocks=4, **_SIZES),
-}
+_ALL = specs(width=64, heads=4, head_dim=16, hidden=96, recurrent_width=128, vocab=VOCAB)
+SPECS = {name: _ALL[name] for name in ("capped", "local", "recurrent")}
 
 
 @cache
