@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from gemwright.engine.engine import Engine
 from gemwright.engine.request import Event, Request, RequestError
 from gemwright.errors import UserError
+from gemwright.ops import threads
 
 T = TypeVar("T")
 Deliver = Callable[[Event | Exception], object]
@@ -53,7 +54,8 @@ class Worker:
     # ------------------------------------------------------------------------------------------- from other threads
 
     def start(self) -> None:
-        """Begins to work."""
+        """Begins to work, and from now on computes for the thread that calls this: loading a model took threads."""
+        threads.release()
         self._thread.start()
 
     @property

@@ -7,6 +7,7 @@
 #include "attention.h"
 #include "attention_all.h"
 #include "plain.h"
+#include "team.h"
 #include "training_mixing.h"
 #include "training_rows.h"
 
@@ -316,7 +317,7 @@ int main() {
     check_block_out(random, BF16, BF16, true), check_block_out(random, Q4_0, INT8, false);
     check_recurrent_in(random, BF16), check_recurrent_in(random, INT4);
     for (const auto &check : {check_addends, check_attention, check_attention_all, check_norms, check_turns, check_gates,
-                              check_soft_targets, check_attention_grad, check_scan, check_convolution})
+                              check_soft_targets, check_attention_grad, check_scan, check_convolution, check_team})
         for (const Heard &heard : check(random)) claim(heard.holds, heard.what);
     return failures;
 }

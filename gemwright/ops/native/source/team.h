@@ -2,8 +2,9 @@
 //
 // Such a step has hundreds of short phases with a barrier between them. While another program holds one of the
 // processors, every barrier waits for a thread that does not run, for milliseconds: two threads are then twenty times
-// slower than one. So each thread looks at its clock: where it was awake for much less than it was there, the next
-// steps do with a thread less, and try again later. Results do not depend on the number of threads.
+// slower than one. So each thread looks at its clock: where much of the latest time went by without it, the next
+// steps do with a thread less, and try again later. A server that answers between two tokens takes a processor as well,
+// but for a millisecond: that is not worth a thread. Results do not depend on the number of threads.
 #pragma once
 
 #include <time.h>
@@ -13,44 +14,63 @@
 
 namespace {
 
-constexpr int64_t STALL = 300000, SHORTEST = 20000000, LONGEST = 1000000000;  // nanoseconds
-constexpr int64_t FEW = 16;                                                   // rows; more of them share work unevenly
-
 inline int64_t clock_of(clockid_t which) {
     timespec now;
     clock_gettime(which, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-struct State {
-    std::atomic<int64_t> until{0}, pause{SHORTEST}, fewer{0};
+// What was lost lately, and what follows from it. Threads that race here at worst forget a piece of work.
+class Judge {
+  public:
+    // Nanoseconds: of work that is looked at together, of it that may be lost, and of work with a thread less.
+    static constexpr int64_t WINDOW = 24000000, MOST = 6000000, SHORTEST = 20000000, LONGEST = 1000000000;
+
+    // Threads to do without.
+    int64_t fewer(int64_t now) {
+        if (fewer_ > 0 && now > until_) fewer_ = 0;  // try with all of them
+        return fewer_;
+    }
+
+    // A piece of work ended: its nanoseconds, and how many of them went by without one of its threads.
+    void note(int64_t now, int64_t spent, int64_t lost) {
+        spent_ = spent_ + spent, lost_ = lost_ + lost;
+        if (lost_ > MOST) {
+            fewer_ = fewer_ + 1;
+            until_ = now + pause_;
+            pause_ = pause_ * 2 < LONGEST ? pause_ * 2 : LONGEST;
+            spent_ = lost_ = 0;
+        } else if (spent_ > WINDOW) {
+            spent_ = lost_ = 0;
+            if (fewer_ == 0 && now > until_ + pause_) pause_ = SHORTEST;  // all is well again, and has been for a while
+        }
+    }
+
+  private:
+    std::atomic<int64_t> until_{0}, pause_{SHORTEST}, fewer_{0}, spent_{0}, lost_{0};
 };
 
-inline State &state() {
-    static State one;
+inline Judge &judge() {
+    static Judge one;
     return one;
 }
 
 class Team {
   public:
-    Team(int64_t threads, int64_t rows) : size((int)threads), watched_(rows <= FEW && threads > 1), stalled_(false) {
+    static constexpr int64_t FEW = 16;       // rows; more of them share work unevenly
+    static constexpr int64_t NOISE = 20000;  // nanoseconds; the two clocks are not read at once
+
+    Team(int64_t threads, int64_t rows) : size((int)threads), watched_(rows <= FEW && threads > 1) {
         if (!watched_) return;
-        State &s = state();
-        if (s.fewer > 0 && clock_of(CLOCK_MONOTONIC) > s.until) s.fewer = 0;  // try with all of them
-        const int64_t left = threads - s.fewer;
+        begin_ = clock_of(CLOCK_MONOTONIC);
+        const int64_t left = threads - judge().fewer(begin_);
         size = left < 1 ? 1 : (int)left;
     }
 
     ~Team() {
         if (!watched_ || size == 1) return;
-        State &s = state();
-        if (stalled_) {
-            s.fewer = s.fewer + 1;
-            s.until = clock_of(CLOCK_MONOTONIC) + s.pause;
-            s.pause = s.pause * 2 < LONGEST ? s.pause * 2 : LONGEST;
-        } else if (s.pause > SHORTEST && s.fewer == 0 && clock_of(CLOCK_MONOTONIC) > s.until + s.pause) {
-            s.pause = SHORTEST;  // all is well again, and has been for a while
-        }
+        const int64_t now = clock_of(CLOCK_MONOTONIC);
+        judge().note(now, now - begin_, lost_);
     }
 
     // Each thread of the parallel region holds one while it works.
@@ -62,7 +82,9 @@ class Team {
         ~Watch() {
             if (!team_.watched_) return;
             const int64_t there = clock_of(CLOCK_MONOTONIC) - begin_, awake = clock_of(CLOCK_THREAD_CPUTIME_ID) - awake_;
-            if (there - awake > STALL) team_.stalled_ = true;
+            const int64_t lost = there - awake;
+            int64_t most = team_.lost_;
+            while (lost > NOISE && lost > most && !team_.lost_.compare_exchange_weak(most, lost)) {}
         }
 
       private:
@@ -74,7 +96,8 @@ class Team {
 
   private:
     bool watched_;
-    std::atomic<bool> stalled_;
+    int64_t begin_ = 0;
+    std::atomic<int64_t> lost_{0};
 };
 
 }  // namespace
