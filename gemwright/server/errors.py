@@ -39,11 +39,26 @@ class ApiError(Exception):
         return found | ({"Connection": "close"} if self.close else {})
 
 
+class Stopped(UserError):
+    """The engine's thread has ended, or is about to: nobody's mistake, and worth another try elsewhere or later."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is shutting down", hint="try again later")
+
+
+def draining() -> ApiError:
+    """The refusal of whatever comes while the server ends."""
+    message = "the server is shutting down"
+    return ApiError(503, message, kind=SERVER, code="draining", retry_after=5, close=True)
+
+
 def as_api_error(error: BaseException) -> ApiError:
     """Any failure as a refusal: a person's mistake is 400 with its own words, all else is 500 and keeps its details to
     the server's log."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, Stopped):
+        return draining()
     if isinstance(error, UserError):
         return ApiError(400, f"{error.message}; {error.hint}" if error.hint else error.message)
     return ApiError(500, "the server could not answer this request", kind=SERVER, code="internal_error")

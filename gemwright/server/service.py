@@ -16,7 +16,7 @@ from gemwright.lm import LM
 from gemwright.server.answers import Answer, Pieces
 from gemwright.server.ask import NOTHING, Ask, Fetched, addresses, embedded, of_chat, of_completion, of_response
 from gemwright.server.embeddings import as_json, pooled
-from gemwright.server.errors import SERVER, ApiError, as_api_error
+from gemwright.server.errors import SERVER, ApiError, as_api_error, draining
 from gemwright.server.fetch import Fetcher
 from gemwright.server.flight import Flight, Receive
 from gemwright.server.limits import Door, full
@@ -187,8 +187,7 @@ class Service:
 
     def _check_open(self) -> None:
         if self.draining or not self.worker.alive:
-            message = "the server is shutting down"
-            raise ApiError(503, message, kind=SERVER, code="draining", retry_after=5, close=True)
+            raise draining()
 
     def _check_room(self, answers: int) -> None:
         self._check_open()
@@ -294,9 +293,7 @@ class Service:
         return found
 
     def ask_worker(self, look: Callable[[], Any]) -> asyncio.Future[Any]:
-        """The value of a function that must run on the engine's thread. Raises `ApiError` 503 where that has ended."""
-        if not self.worker.alive:
-            raise ApiError(503, "the engine's thread has ended", kind=SERVER, code="stopped")
+        """The value of a function that must run on the engine's thread. Raises `Stopped` where that has ended."""
 
         def job() -> Any:
             return look()

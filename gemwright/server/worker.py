@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 from gemwright.engine.engine import Engine
 from gemwright.engine.request import Event, Request, RequestError
-from gemwright.errors import UserError
 from gemwright.ops import threads
+from gemwright.server.errors import Stopped
 
 T = TypeVar("T")
 Deliver = Callable[[Event | Exception], object]
@@ -48,6 +48,7 @@ class Worker:
         self._left = 0  # tickets in the mail or in the engine
         self._jobs: list[tuple[Job, Future[Any]]] = []
         self._ends: float | None = None
+        self._over = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -74,11 +75,13 @@ class Worker:
         return len(self._jobs)
 
     def submit(self, request: Request, deliver: Deliver) -> Ticket:
-        """Queues a request; the last thing delivered is an event with a completion, or an exception."""
+        """Queues a request; the last thing delivered is an event with a completion, or an exception. Raises `Stopped`
+        where the thread has ended."""
         ticket = Ticket(request, deliver)
         with self._lock:
+            self._check()
             self._left += 1
-        self._mail.put(lambda: self._admit(ticket))
+            self._mail.put(lambda: self._admit(ticket))
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
@@ -86,9 +89,13 @@ class Worker:
         self._mail.put(lambda: self._cancel(ticket))
 
     def call(self, job: Callable[[], Generator[None, None, T]]) -> Future[T]:
-        """Runs a generator on the engine's thread, a part of it between any two steps; its value, in time."""
+        """Runs a generator on the engine's thread, a part of it between any two steps; its value, in time. Where the
+        thread ends before the generator does, it is `Stopped` that the future raises; raises it itself where the thread
+        has ended."""
         future: Future[T] = Future()
-        self._mail.put(lambda: self._jobs.append((job(), future)))
+        with self._lock:
+            self._check()
+            self._mail.put(lambda: self._jobs.append((job(), future)))
         return future
 
     def stop(self, seconds: float = 0.0) -> None:
@@ -97,6 +104,10 @@ class Worker:
             until = time.monotonic() + seconds
             self._mail.put(lambda: setattr(self, "_ends", until))
             self._thread.join()
+
+    def _check(self) -> None:
+        if self._over:
+            raise Stopped
 
     # --------------------------------------------------------------------------------------------- on its own thread
 
@@ -109,14 +120,17 @@ class Worker:
                 if self._open:
                     self._step()
                 self._told()
-            self._read_mail()
         finally:
+            with self._lock:
+                self._over = True  # whatever comes from now on is refused where it comes from
+            self._read_mail()
             for ticket in list(self._open.values()):
-                self._close(ticket, UserError("the server is shutting down", hint="try again later"))
+                self._close(ticket, Stopped())
                 self._cancel_key(ticket)
             self._told()
             for _, future in self._jobs:
-                future.cancel()
+                with suppress(InvalidStateError):
+                    future.set_exception(Stopped())
 
     def _finished(self) -> bool:
         if self._ends is None:
@@ -125,7 +139,7 @@ class Worker:
 
     def _read_mail(self) -> None:
         """All that has come; waits for it where there is nothing else to do."""
-        wait = not self._open and not self._jobs and self._ends is None
+        wait = not self._open and not self._jobs and self._ends is None and not self._over
         while True:
             try:
                 letter = self._mail.get(block=wait)

@@ -138,7 +138,7 @@ def test_a_server_whose_engine_has_ended_says_so_when_asked_for_its_cache(lm: LM
     with running(lm) as live:
         live.service.worker.stop()
         found = httpx.get(live.url + "/cache")
-        assert found.status_code == 503 and found.json()["error"]["code"] == "stopped"
+        assert found.status_code == 503 and found.json()["error"]["code"] == "draining"
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from gemwright.engine.engine import Engine
 from gemwright.engine.request import Completion, Event, Request, Sampling
 from gemwright.errors import UserError
 from gemwright.nn.decoder import Decoder
+from gemwright.server.errors import Stopped
 from gemwright.server.worker import Worker
 from gemwright.text.tokenizer import Tokenizer
 
@@ -166,7 +167,7 @@ def test_stopping_lets_requests_end_within_their_time(worker: Worker) -> None:
 def test_stopping_at_once_cancels_and_tells(worker: Worker, engine: Engine) -> None:
     inboxes = [submit(worker, (2, 30 + n), LONG)[1] for n in range(4)]
     worker.stop()
-    assert all(isinstance(inbox.end(), UserError) for inbox in inboxes)
+    assert all(isinstance(inbox.end(), Stopped) for inbox in inboxes)
     assert not engine.busy and worker.load == 0
 
 
@@ -180,3 +181,30 @@ def test_it_tells_when_the_events_of_a_step_are_delivered(engine: Engine) -> Non
     worker.stop(60)
     assert len(seen) == told[-1] == 16
     assert set(told) == {0, *range(2, 17, 2)}  # never between the two events of a step
+
+
+def test_what_comes_after_the_end_is_refused_where_it_comes_from(worker: Worker) -> None:
+    worker.stop()
+    with pytest.raises(Stopped):
+        submit(worker)
+    with pytest.raises(Stopped):
+        worker.call(lambda: iter(()))  # type: ignore[arg-type, return-value]
+    assert worker.load == 0
+
+
+def test_what_comes_while_the_thread_ends_hears_of_it(worker: Worker) -> None:
+    """Requests and jobs that reach the mail after its last regular reading."""
+    inbox, future = Inbox(), None
+
+    def last_words() -> bool:
+        nonlocal future
+        if worker._ends is None:
+            return False
+        worker.submit(Request(ids=IDS, sampling=LONG), inbox.queue.put)
+        future = worker.call(lambda: iter(()))  # type: ignore[arg-type, return-value]
+        return True
+
+    worker._finished = last_words  # type: ignore[method-assign]
+    worker.stop()
+    assert isinstance(inbox.end(), Stopped) and worker.load == 0
+    assert future is not None and isinstance(future.exception(timeout=60), Stopped)
