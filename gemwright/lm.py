@@ -38,7 +38,7 @@ from gemwright.text.tokenizer import Tokenizer
 from gemwright.text.turns import render_text, stop_ids
 from gemwright.weights.gguf.mmproj import projectors
 from gemwright.weights.processor import read_processor
-from gemwright.weights.stream import LOSSLESS
+from gemwright.weights.stream import LOSSLESS, VISION
 
 _CHUNK = 512  # tokens that logits and scores run at once
 
@@ -337,10 +337,12 @@ def load(
     guesses.check(speculate)
     loaded = _packed(load_model(name, dtype=dtype, device=device, quant=quant, packed=True, adapter=adapter))
     folder = loaded.folder
+    eyes = _eyes(folder, loaded.spec, dtype, loaded.device)
+    expected = LOSSLESS if eyes is None else (*LOSSLESS, VISION)  # which eyes read when the first picture comes
     left = [
         f"{len(names)} tensors stay in the file: {reason}"
         for reason, names in loaded.left.items()
-        if reason not in LOSSLESS
+        if reason not in expected
     ]
     beside = companions(folder)
     tokenizer, generation = beside.tokenizer, beside.generation
@@ -355,7 +357,7 @@ def load(
         folder=folder,
         notes=(*loaded.notes, *left),
         int8_cache=int8_cache,
-        eyes=_eyes(folder, loaded.spec, dtype, loaded.device),
+        eyes=eyes,
         sequences=sequences,
         reuse=reuse,
         speculate=speculate,

@@ -3,9 +3,10 @@
     gemwright train sight --out RUNS/sight
 
 `RUNS/pocket/model` is the model that reads, `RUNS/curriculum` what it read. A tower that begins by looking at what
-is near (`neighbours`) learns to name what lies where in drawn pictures (`naming`), and is put before the decoder.
-Then both learn from questions about pictures and full descriptions of them (`album`), among a share of the texts that
-the decoder knows, so that it forgets none of its skills and mends the weakest.
+is near (`neighbours`) learns to name what lies where in drawn pictures (`naming`), and is put before the decoder. Both
+then have a first lesson of nothing but looking up: which colour the star has, which shape is red. After it they learn
+from questions about pictures and full descriptions of them (`album`), among a share of the texts that the decoder
+knows, so that it forgets none of its skills and mends the weakest.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ from gemwright.train.schedule import Schedule
 from gemwright.weights.save import save
 from gemwright.weights.side_files import tokenizer_files
 
-PICTURES = 40_000  # as many as the run reads once
+PICTURES = 24_000  # as many as the run reads once
+LOOK_UPS = 400  # steps of the first lesson
+_LOOKED_UP = 44  # pictures that a step of it reads
 TEXTS = 40_000  # conversations without pictures
 _WEAK = 0.4  # of these: tasks that the model that reads still does badly
 WEAK = {
@@ -61,6 +64,7 @@ WEAK = {
     "manipulation/spell": 1,
 }
 _SHARE = 0.75  # of all tokens: what is said about pictures, and the pictures
+_LOOKS = 0.9  # the same of the first lesson
 NAMING = Naming(pictures=60_000, plain=4_000, batch=16, rate=3e-3)
 
 
@@ -78,13 +82,13 @@ def sight(out: str | Path) -> Run:
     return Run(
         name="sight",
         model=replace(family.pocket(), vision=eyes()),
-        start=str(out / "eyes"),
+        start=str(looking(out) / "model"),
         tokenizer=out.parent / "curriculum" / "tokenizer",
         data=family.data_of((str(out / "album.jsonl"), str(out / "texts.jsonl")), (_SHARE, 1 - _SHARE)),
         step=Step(tokens=4 * ROW, micro=4 * ROW, recompute=False),
         optim=Optim(kind="muon", rate=3e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
         schedule=Schedule(kind="wsd", warmup=50, floor=0.02, decay=0.5),
-        steps=1400,
+        steps=900,
         seed=1,
         compute="bfloat16",
         ema=None,
@@ -97,6 +101,25 @@ def sight(out: str | Path) -> Run:
     )
 
 
+def looking(out: Path) -> Path:
+    """The folder of the first lesson of a run in the folder `out`."""
+    return out / "looking"
+
+
+def lesson(run: Run, steps: int) -> Run:
+    """The first lesson of `run`: look-ups, from the decoder behind its tower."""
+    out = looking(run.out)
+    return replace(
+        run,
+        name=f"{run.name}, look-ups",
+        start=str(run.out / "eyes"),
+        data=replace(run.data, sources=(str(out / "album.jsonl"), run.data.sources[1]), weights=(_LOOKS, 1 - _LOOKS)),
+        schedule=Schedule(kind="wsd", warmup=steps // 15, floor=0.3, decay=0.3),
+        steps=steps,
+        out=out,
+    )
+
+
 def make(
     run: Run,
     *,
@@ -105,12 +128,13 @@ def make(
     stop: Callable[[int], bool] | None = None,
     reader: Path | None = None,
     pictures: int = PICTURES,
+    look_ups: int = LOOK_UPS,
     how: Naming = NAMING,
 ) -> tuple[Outcome, Path | None]:
-    """Draws `pictures`, makes a tower that names what they show, trains `run`, and writes `out/model` (None where it
-    was stopped, with a checkpoint to resume from). `reader`: the model that reads; default: `pocket/model` beside
-    `out`. What is there is not made again. Raises `UserError` as `train` does, and where `reader` is another model than
-    the run's."""
+    """Draws `pictures`, makes a tower that names what they show, gives it and the decoder a first lesson of so many
+    steps (`look_ups`), trains `run`, and writes `out/model` (None where it was stopped, with a checkpoint to resume
+    from). `reader`: the model that reads; default: `pocket/model` beside `out`. What is there is not made again. Raises
+    `UserError` as `train` does, and where `reader` is another model than the run's."""
     assert run.model.vision is not None, "a run that looks at pictures"
     side = run.model.vision.tower.image
     album.prepare(run.out / "album.jsonl", seed=run.seed, count=pictures, side=side)
@@ -118,6 +142,12 @@ def make(
     if not (run.out / "eyes").exists():
         _eyes(run, reader or run.out.parent / "pocket" / "model", how)
     watched = {"resume": resume, "progress": progress, "stop": stop}
+    first = lesson(run, look_ups)
+    if not (first.out / "model").exists():
+        album.prepare_look_ups(Path(first.data.sources[0]), seed=run.seed, count=_LOOKED_UP * look_ups, side=side)
+        outcome, folder = train_and_export(first, sampling={}, converses=True, dtype=torch.float32, **watched)
+        if folder is None:
+            return outcome, None
     return train_and_export(run, sampling=family.SAMPLING, converses=True, **watched)
 
 
@@ -155,7 +185,6 @@ def named(run: Run, how: Naming = NAMING) -> Tower:
 
 def _eyes(run: Run, reader: Path, how: Naming) -> None:
     """`out/eyes`: the decoder of `reader` behind a tower that has learnt to name what lies where."""
-    assert run.start is not None
     model = load_model(reader, dtype=torch.float32, device="cpu").model
     tower = named(run, how)
-    save(model, Path(run.start), tower=tower, dtype=torch.float32, extras=tokenizer_files(run.tokenizer))
+    save(model, run.out / "eyes", tower=tower, dtype=torch.float32, extras=tokenizer_files(run.tokenizer))

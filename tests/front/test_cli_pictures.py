@@ -63,6 +63,11 @@ def say(cli: Callable, seeing: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
     return talk
 
 
+def test_a_model_that_sees_says_nothing_of_its_tower_to_who_only_reads(cli: Callable, seeing: Path) -> None:
+    ended = cli("generate", "See: ", "-m", seeing, *BRIEF)
+    assert ended.code == 0 and "vision" not in ended.err
+
+
 def test_generate_shows_pictures_and_names_them(cli: Callable, seeing: Path, files: Path) -> None:
     words = ("generate", "See: ", "-m", seeing, *BRIEF, "--image", files / "square.png", "--image", files / "wide.png")
     ended = cli(*words, "--json")

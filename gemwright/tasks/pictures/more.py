@@ -16,13 +16,46 @@ from gemwright.tasks.pictures.wording import SPOKEN, filled
 
 Pair = tuple[str, str]  # question and answer
 
+_ROUNDS = 2  # in which each kind of question is asked for once more
+
 
 def more(generator: random.Random, scene: Scene, most: int) -> list[Pair]:
-    """Up to `most` questions with their answers, each of another kind; none about a picture that allows none."""
+    """Up to `most` questions with their answers, no two alike, of as many kinds as there are; none about a picture that
+    allows none. The colour of the background and the number of all things are asked once."""
     kinds = list(_THINGS if scene.things else _BARS if scene.bars else _WORDS)
     generator.shuffle(kinds)
-    found = (kind(generator, scene) for kind in kinds)
-    return [pair for pair in found if pair is not None][:most]
+    found: dict[str, str] = {}
+    for kind in kinds + [kind for kind in kinds if kind not in _ONCE] * _ROUNDS:
+        pair = kind(generator, scene)
+        if pair is not None and len(found) < most:
+            found.setdefault(*pair)
+    return list(found.items())
+
+
+def look_ups(generator: random.Random, scene: Scene) -> list[Pair]:
+    """For each thing, of a shape and a colour that no other has, its colour or its shape; in any order."""
+    found = []
+    for thing in scene.things:
+        language = SPOKEN[a_language(generator)]
+        asked = _colour_of if generator.random() < 0.5 else _shape_of
+        found.append(asked(generator, language, thing))
+    generator.shuffle(found)
+    return found
+
+
+def _language(generator: random.Random) -> wording.Language:
+    """Any of them as often: what tests ask mostly in English is learnt in all."""
+    return generator.choice(list(SPOKEN.values()))
+
+
+def _colour_of(generator: random.Random, language: wording.Language, thing: Thing) -> Pair:
+    text = wording.about_shape(generator.choice(wording.COLOUR[language.name]), language, thing.shape)
+    return text, wording.colour_of(language, thing.colour, thing.shape)
+
+
+def _shape_of(generator: random.Random, language: wording.Language, thing: Thing) -> Pair:
+    text = wording.about_colour(generator.choice(wording.SHAPE[language.name]), language, thing.colour)
+    return text, language.nouns[thing.shape].one
 
 
 def _alone(scene: Scene, name: Callable[[Thing], object]) -> list[Thing]:
@@ -37,20 +70,12 @@ def _kind(thing: Thing) -> tuple[str, str]:
 
 def _colour(generator: random.Random, scene: Scene) -> Pair | None:
     things = _alone(scene, lambda thing: thing.shape)
-    if not things:
-        return None
-    thing, language = generator.choice(things), SPOKEN[a_language(generator)]
-    text = wording.about_shape(generator.choice(wording.COLOUR[language.name]), language, thing.shape)
-    return text, wording.colour_of(language, thing.colour, thing.shape)
+    return _colour_of(generator, _language(generator), generator.choice(things)) if things else None
 
 
 def _shape(generator: random.Random, scene: Scene) -> Pair | None:
     things = _alone(scene, lambda thing: thing.colour)
-    if not things:
-        return None
-    thing, language = generator.choice(things), SPOKEN[a_language(generator)]
-    text = wording.about_colour(generator.choice(wording.SHAPE[language.name]), language, thing.colour)
-    return text, language.nouns[thing.shape].one
+    return _shape_of(generator, _language(generator), generator.choice(things)) if things else None
 
 
 def _background(generator: random.Random, scene: Scene) -> Pair:
@@ -64,7 +89,7 @@ def _asked_for(generator: random.Random, there: set[str], every: tuple[str, ...]
 
 def _count(generator: random.Random, scene: Scene) -> Pair | None:
     shapes = [thing.shape for thing in scene.things]
-    shape, language = _asked_for(generator, set(shapes), SHAPES), SPOKEN[a_language(generator)]
+    shape, language = _asked_for(generator, set(shapes), SHAPES), _language(generator)
     text = wording.about_shape(generator.choice(wording.COUNT[language.name]), language, shape)
     return _number(text, shapes.count(shape))
 
@@ -157,5 +182,6 @@ _THINGS: tuple[Callable[[random.Random, Scene], Pair | None], ...] = (
     _larger,
     _exists,
 )
+_ONCE = (_background, _count_all)
 _BARS = (_value, _extreme)
 _WORDS: tuple[Callable[[random.Random, Scene], Pair | None], ...] = ()

@@ -13,6 +13,7 @@ from gemwright.data.documents import Conversation, read
 from gemwright.image.picture import picture as known
 from gemwright.image.resize import square
 from gemwright.recipes import album
+from gemwright.tasks.pictures import describe
 from gemwright.tasks.pictures.draw import picture
 from gemwright.tasks.pictures.questions import TASKS
 from gemwright.tasks.pictures.scene import Scene
@@ -38,7 +39,9 @@ def test_records_are_conversations_about_the_picture_of_their_scene(drawn: Path)
     for entry, scene in zip(entries, scenes, strict=True):
         assert isinstance(entry, Conversation)
         asked, answer, *_, told = entry.messages
-        assert asked.text and answer.text and told.text.endswith(f"on {scene.background}")
+        assert asked.text and answer.text and len(entry.messages) <= 20
+        described = told.text == describe.described(scene)
+        assert described or (scene.things and len(entry.messages) > 4)
         assert asked.images and all(one.open().width == one.open().height == 32 for one in asked.images)
         assert side_of(f"picture {scene.content()}") == "train"
 
@@ -57,6 +60,20 @@ def test_small_print_is_shown_with_the_words_and_crops_of_pan_and_scan() -> None
     message = album.conversation(item, 32, random.Random(1))["messages"][0]
     assert len(message["images"]) == 5 == message["content"].count("<start_of_image>")
     assert message["content"].startswith("Here is the original image <start_of_image> and here are some crops")
+
+
+def test_a_look_up_is_a_question_for_each_of_two_to_five_things_that_differ(tmp_path: Path) -> None:
+    file = album.prepare_look_ups(tmp_path / "first" / "album.jsonl", seed=3, count=20, side=32)
+    counts = set()
+    for record in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
+        scene = Scene.from_json(record["scene"])
+        shapes, colours = {thing.shape for thing in scene.things}, {thing.colour for thing in scene.things}
+        assert len(shapes) == len(colours) == len(scene.things) and side_of(f"picture {scene.content()}") == "train"
+        assert len(record["messages"][0]["images"]) == 1
+        told = record["messages"][-1]["content"] == describe.described(scene)
+        assert len(record["messages"]) == 2 * (len(scene.things) + told)
+        counts.add((len(scene.things), told))
+    assert {told for _, told in counts} == {True, False} and {2, 5} <= {count for count, _ in counts}
 
 
 def test_the_same_seed_draws_the_same_file_and_another_one_another(drawn: Path, tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import re
 
 import pytest
 
-from gemwright.tasks.pictures.more import more
+from gemwright.tasks.pictures.more import look_ups, more
 from gemwright.tasks.pictures.questions import TASKS
 from gemwright.tasks.pictures.scene import COLOURS, SHAPES, Bar, Scene, Thing
+from gemwright.tasks.pictures.wording import SPOKEN, colour_of
 
 
 def _things(*told: str) -> Scene:
@@ -21,7 +22,7 @@ def _things(*told: str) -> Scene:
     return Scene(width=100, height=100, background="white", things=tuple(things))
 
 
-def _asked(scene: Scene, count: int = 300) -> set[tuple[str, str]]:
+def _asked(scene: Scene, count: int = 800) -> set[tuple[str, str]]:
     return {pair for number in range(count) for pair in more(random.Random(number), scene, 10)}
 
 
@@ -70,6 +71,28 @@ def test_kinds_differ_and_there_are_no_more_than_wanted() -> None:
     for number in range(50):
         texts = [text for text, _ in more(random.Random(number), scene, 3)]
         assert len(texts) == 3 and sum("background" in text or "On what colour" in text for text in texts) <= 1
+
+
+def test_a_kind_comes_again_where_many_are_wanted_but_no_question_does() -> None:
+    scene = _things("large red star 15 15", "small blue circle 85 20", "small green heart 80 90")
+    for number in range(20):
+        found = more(random.Random(number), scene, 14)
+        texts = [text for text, _ in found]
+        assert len(set(texts)) == len(texts) >= 12
+        assert sum(answer == "white" for _, answer in found) == 1  # the background is asked for once
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_a_look_up_asks_each_thing_for_its_colour_or_its_shape(number: int) -> None:
+    scene = _things("large red star 15 15", "small blue circle 85 20", "small green heart 80 90")
+    found = look_ups(random.Random(number), scene)
+    forms = {
+        thing.shape: {noun for language in SPOKEN.values() for noun in (language.nouns[thing.shape].one,)}
+        | {colour_of(language, thing.colour, thing.shape) for language in SPOKEN.values()}
+        for thing in scene.things
+    }
+    met = [{shape for shape, names in forms.items() if answer in names} for _, answer in found]
+    assert len(found) == 3 and set().union(*met) == {"star", "circle", "heart"}
 
 
 def test_what_is_ambiguous_is_not_asked() -> None:
