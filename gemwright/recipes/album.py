@@ -62,12 +62,12 @@ _TOLD = 0.4  # of the pictures with things are described in full as well; those 
 _CUT = 0.05  # of the pictures, if they are wide or tall, are shown with crops; small print always is
 
 
-def drawn(seed: int) -> Iterator[Item]:
+def drawn(seed: int, mix: Mapping[str, int] = MIX) -> Iterator[Item]:
     """Questions about pictures of the training side, without end."""
-    streams = {task: items(f"pictures/{task}", "train", seed=seed) for task in MIX}
+    streams = {task: items(f"pictures/{task}", "train", seed=seed) for task in mix}
     choose = random.Random(f"album {seed}")
     while True:
-        yield next(streams[choose.choices(list(MIX), list(MIX.values()))[0]])
+        yield next(streams[choose.choices(list(mix), list(mix.values()))[0]])
 
 
 def conversation(item: Item, side: int, generator: random.Random) -> dict[str, Any]:

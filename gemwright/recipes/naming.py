@@ -50,7 +50,8 @@ HEADS = {
     "middle": len(SIZES) + 3,
 }
 _LARGE, _LARGEST = 0.1, 0.145  # the radius of a thing that is large, and of the largest, as a share of the longer side
-_SHEETS = 0.6  # of the pictures
+_SHEETS = 0.6  # of the pictures; the others are those of the album's questions, fewer of them words: sheets are full
+_MIX = album.MIX | {"word": 16, "word_at": 9}
 _WARMUP = 50  # batches
 _KEPT = 3200  # pictures between two checkpoints
 # The weight of a patch that holds nothing, beside one that holds something: at first, and once all colours are there. A
@@ -223,7 +224,7 @@ def sheet(generator: random.Random, colours: int) -> Scene:
 def batches(seed: int, how: Naming, spec: Encoder, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
     """Pixels `[batch, 3, side, side]` and what lies where, without end: plain practice sheets at first, then coloured
     ones, and among them pictures as tests show them, of the training side. Other ones after so many batches `done`."""
-    items, generator = album.drawn(seed + done), random.Random(f"naming {seed} {done}")
+    items, generator = album.drawn(seed + done, _MIX), random.Random(f"naming {seed} {done}")
     for first in itertools.count(done * how.batch, how.batch):
         scenes = [_scene(generator, items, joined(first, how)) for _ in range(how.batch)]
         seen = [pixels(known(numpy.asarray(draw(one)), "picture"), spec.image) for one in scenes]

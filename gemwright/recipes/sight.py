@@ -41,9 +41,10 @@ from gemwright.train.schedule import Schedule
 from gemwright.weights.save import save
 from gemwright.weights.side_files import tokenizer_files
 
-PICTURES = 24_000  # as many as the run reads once
+PICTURES = 30_000  # as many as the run reads once
 LOOK_UPS = 400  # steps of the first lesson
 _LOOKED_UP = 44  # pictures that a step of it reads
+_EARLY = 3e-3  # the rate of the first lesson; after it, as much would undo what was learnt
 TEXTS = 40_000  # conversations without pictures
 _WEAK = 0.4  # of these: tasks that the model that reads still does badly
 WEAK = {
@@ -86,9 +87,9 @@ def sight(out: str | Path) -> Run:
         tokenizer=out.parent / "curriculum" / "tokenizer",
         data=family.data_of((str(out / "album.jsonl"), str(out / "texts.jsonl")), (_SHARE, 1 - _SHARE)),
         step=Step(tokens=4 * ROW, micro=4 * ROW, recompute=False),
-        optim=Optim(kind="muon", rate=3e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
-        schedule=Schedule(kind="wsd", warmup=50, floor=0.02, decay=0.5),
-        steps=900,
+        optim=Optim(kind="muon", rate=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
+        schedule=Schedule(kind="wsd", warmup=30, floor=0.02, decay=0.6),
+        steps=1600,
         seed=1,
         compute="bfloat16",
         ema=None,
@@ -114,6 +115,7 @@ def lesson(run: Run, steps: int) -> Run:
         name=f"{run.name}, look-ups",
         start=str(run.out / "eyes"),
         data=replace(run.data, sources=(str(out / "album.jsonl"), run.data.sources[1]), weights=(_LOOKS, 1 - _LOOKS)),
+        optim=replace(run.optim, rate=_EARLY),
         schedule=Schedule(kind="wsd", warmup=steps // 15, floor=0.3, decay=0.3),
         steps=steps,
         out=out,
