@@ -340,9 +340,7 @@ def load(
     eyes = _eyes(folder, loaded.spec, dtype, loaded.device)
     expected = LOSSLESS if eyes is None else (*LOSSLESS, VISION)  # which eyes read when the first picture comes
     left = [
-        f"{len(names)} tensors stay in the file: {reason}"
-        for reason, names in loaded.left.items()
-        if reason not in expected
+        f"{len(names)} tensors stay in the file: {why}" for why, names in loaded.left.items() if why not in expected
     ]
     beside = companions(folder)
     tokenizer, generation = beside.tokenizer, beside.generation
