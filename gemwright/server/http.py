@@ -145,6 +145,7 @@ def _add_refusals(app: "FastAPI", service: Service) -> None:
     from fastapi import Request
 
     @app.exception_handler(ApiError)
+    @app.exception_handler(UserError)
     async def refused(_: Request, error: Exception):
         return _refused(service, error)
 
