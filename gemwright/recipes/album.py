@@ -26,11 +26,11 @@ from gemwright.image.picture import Picture
 from gemwright.image.picture import picture as known
 from gemwright.image.resize import square
 from gemwright.tasks.item import Item, chat_data
-from gemwright.tasks.pictures import compose, describe
-from gemwright.tasks.pictures import more as asked_of
-from gemwright.tasks.pictures.draw import draw, picture
-from gemwright.tasks.pictures.scene import SHAPES, Scene
-from gemwright.tasks.split import Audit, items, side_of
+from gemwright.tasks.pictures import describe
+from gemwright.tasks.pictures.draw import picture
+from gemwright.tasks.pictures.more import more
+from gemwright.tasks.pictures.scene import Scene
+from gemwright.tasks.split import Audit, items
 from gemwright.text.pieces import START_OF_IMAGE
 from gemwright.text.turns import Message
 
@@ -56,7 +56,6 @@ MIX = {
 # Drawn pictures are some hundred pixels wide, and the crops of the reports' rule begin at 256.
 CUTS = replace(PAN_SCAN, min_crop=64)
 TESTED = 2000  # questions of the test side that the file is compared with
-_LOOKED_UP = 5  # things of a picture of the first lesson, at most
 _MORE = 8  # further questions about a picture: each costs less than another picture
 _TOLD = 0.4  # of the pictures with things are described in full as well; those with words and charts always
 _CUT = 0.05  # of the pictures, if they are wide or tall, are shown with crops; small print always is
@@ -79,33 +78,14 @@ def conversation(item: Item, side: int, generator: random.Random) -> dict[str, A
     shown = views(known(numpy.asarray(picture(item)), "picture"), CUTS if cut else None)
     asked = item.messages[-1].text
     held = Scene.from_json(scene)
-    turns = [(f"{_crops(len(shown))}{asked}", item.ideal), *asked_of.more(generator, held, _MORE)]
+    turns = [(f"{_crops(len(shown))}{asked}", item.ideal), *more(generator, held, _MORE)]
     if not held.things or generator.random() < _TOLD:
         turns.append((describe.asked(generator), describe.described(held)))
-    return _record(turns, [square(one, side) for one in shown], scene)
+    return record(turns, [square(one, side) for one in shown], scene)
 
 
-def look_ups(seed: int, side: int) -> Iterator[dict[str, Any]]:
-    """Records of a first lesson, without end: two to five things, no two of a shape or a colour, and for each of them
-    one question, which colour it has or which shape; half of them are described in full at the end. All that can be
-    learnt is what lies where, and to find in a picture what a question names; pictures of the training side."""
-    generator = random.Random(f"look-ups {seed}")
-    while True:
-        count = generator.randint(2, _LOOKED_UP)
-        background, colours = compose.palette(generator)
-        kinds = list(zip(generator.sample(SHAPES, count), generator.sample(colours, count), strict=True))
-        scene = compose.scatter(generator, background, kinds)
-        if side_of(f"picture {scene.content()}") == "train":
-            seen = square(known(numpy.asarray(draw(scene)), "picture"), side)
-            turns = asked_of.look_ups(generator, scene)
-            if (
-                generator.random() < 0.5
-            ):  # behind the questions: before them it would be a text to read the answers from
-                turns.append((describe.asked(generator), describe.described(scene)))
-            yield _record(turns, [seen], scene.to_json())
-
-
-def _record(turns: Sequence[tuple[str, str]], shown: Sequence[Picture], scene: Mapping[str, Any]) -> dict[str, Any]:
+def record(turns: Sequence[tuple[str, str]], shown: Sequence[Picture], scene: Mapping[str, Any]) -> dict[str, Any]:
+    """Chat data of questions and answers, the first about the pictures `shown`, with their scene."""
     said = (Message(role, text) for turn in turns for role, text in zip(("user", "model"), turn, strict=True))
     messages: list[Any] = chat_data(said)
     messages[0]["images"] = [_url(one) for one in shown]
@@ -135,21 +115,15 @@ def prepare(path: Path, *, seed: int, count: int, side: int) -> Path:
             yield conversation(item, side, random.Random(f"album {seed} {number}"))
 
     if not path.exists():
-        _write(path, itertools.islice(records(), count))
+        write(path, itertools.islice(records(), count))
         for item in items("pictures", "test", count=TESTED):
             audit.add("test", item)
         assert not any(audit.overlaps.values()), "a picture of the test side was drawn"
     return path
 
 
-def prepare_look_ups(path: Path, *, seed: int, count: int, side: int) -> Path:
-    """The file of `count` of the first lesson's, as `prepare`."""
-    if not path.exists():
-        _write(path, itertools.islice(look_ups(seed, side), count))
-    return path
-
-
-def _write(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+def write(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """A file of chat data, whole or not at all. Raises `UserError` where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole([path]) as (file,):

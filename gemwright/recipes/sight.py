@@ -4,16 +4,16 @@
 
 `RUNS/pocket/model` is the model that reads, `RUNS/curriculum` what it read. A tower that begins by looking at what
 is near (`neighbours`) learns to name what lies where in drawn pictures (`naming`), and is put before the decoder. Both
-then have a first lesson of nothing but looking up: which colour the star has, which shape is red. After it they learn
-from questions about pictures and full descriptions of them (`album`), among a share of the texts that the decoder
-knows, so that it forgets none of its skills and mends the weakest.
+then have lessons of nothing but looking up, counting and comparing (`looking`), and after them learn from all questions
+about pictures and full descriptions of them (`album`). Beside the pictures they always read texts that the decoder
+knows, in the end as many tokens of them: else it forgets most of its skills. The weakest come more often.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from gemwright.paths import probe
 from gemwright.recipes import album, family, naming, neighbours
 from gemwright.recipes.common import train_and_export
 from gemwright.recipes.curriculum import ROW
+from gemwright.recipes.looking import LESSONS, Lesson, records
 from gemwright.recipes.naming import Naming
 from gemwright.runlog import RunLog
 from gemwright.tasks.split import mixed
@@ -41,11 +42,9 @@ from gemwright.train.schedule import Schedule
 from gemwright.weights.save import save
 from gemwright.weights.side_files import tokenizer_files
 
-PICTURES = 30_000  # as many as the run reads once
-LOOK_UPS = 400  # steps of the first lesson
-_LOOKED_UP = 44  # pictures that a step of it reads
-_EARLY = 3e-3  # the rate of the first lesson; after it, as much would undo what was learnt
-TEXTS = 40_000  # conversations without pictures
+PICTURES = 34_000  # as many as the run reads once
+_EARLY = 3e-3  # the rate of the lessons; after them, as much would undo what was learnt
+TEXTS = 90_000  # conversations without pictures
 _WEAK = 0.4  # of these: tasks that the model that reads still does badly
 WEAK = {
     "instructions/two": 6,
@@ -64,8 +63,8 @@ WEAK = {
     "manipulation/initials": 1,
     "manipulation/spell": 1,
 }
-_SHARE = 0.75  # of all tokens: what is said about pictures, and the pictures
-_LOOKS = 0.9  # the same of the first lesson
+_SHARE = 0.5  # of all tokens: what is said about pictures, and the pictures
+_LESSONS = 0.7  # the same of the lessons
 NAMING = Naming(pictures=60_000, plain=4_000, batch=16, rate=3e-3)
 
 
@@ -83,13 +82,13 @@ def sight(out: str | Path) -> Run:
     return Run(
         name="sight",
         model=replace(family.pocket(), vision=eyes()),
-        start=str(looking(out) / "model"),
+        start=str(out / LESSONS[-1].name / "model"),
         tokenizer=out.parent / "curriculum" / "tokenizer",
         data=family.data_of((str(out / "album.jsonl"), str(out / "texts.jsonl")), (_SHARE, 1 - _SHARE)),
         step=Step(tokens=4 * ROW, micro=4 * ROW, recompute=False),
         optim=Optim(kind="muon", rate=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
         schedule=Schedule(kind="wsd", warmup=30, floor=0.02, decay=0.6),
-        steps=1600,
+        steps=2400,
         seed=1,
         compute="bfloat16",
         ema=None,
@@ -102,24 +101,28 @@ def sight(out: str | Path) -> Run:
     )
 
 
-def looking(out: Path) -> Path:
-    """The folder of the first lesson of a run in the folder `out`."""
-    return out / "looking"
-
-
-def lesson(run: Run, steps: int) -> Run:
-    """The first lesson of `run`: look-ups, from the decoder behind its tower."""
-    out = looking(run.out)
-    return replace(
-        run,
-        name=f"{run.name}, look-ups",
-        start=str(run.out / "eyes"),
-        data=replace(run.data, sources=(str(out / "album.jsonl"), run.data.sources[1]), weights=(_LOOKS, 1 - _LOOKS)),
-        optim=replace(run.optim, rate=_EARLY),
-        schedule=Schedule(kind="wsd", warmup=steps // 15, floor=0.3, decay=0.3),
-        steps=steps,
-        out=out,
-    )
+def earlier(run: Run, lessons: Sequence[Lesson]) -> list[Run]:
+    """The lessons before `run`, each in a folder of its own in `run.out`; the first begins with the decoder behind its
+    tower, the others go on from the one before."""
+    stages: list[Run] = []
+    start = run.out / "eyes"
+    for each in lessons:
+        out = run.out / each.name
+        sources = (str(out / "album.jsonl"), run.data.sources[1])
+        stages.append(
+            replace(
+                run,
+                name=f"{run.name}, {each.name}",
+                start=str(start),
+                data=replace(run.data, sources=sources, weights=(_LESSONS, 1 - _LESSONS)),
+                optim=replace(run.optim, rate=_EARLY),
+                schedule=Schedule(kind="wsd", warmup=each.steps // 15, floor=0.3, decay=0.3),
+                steps=each.steps,
+                out=out,
+            )
+        )
+        start = out / "model"
+    return stages
 
 
 def make(
@@ -130,13 +133,13 @@ def make(
     stop: Callable[[int], bool] | None = None,
     reader: Path | None = None,
     pictures: int = PICTURES,
-    look_ups: int = LOOK_UPS,
+    lessons: Sequence[Lesson] = LESSONS,
     how: Naming = NAMING,
 ) -> tuple[Outcome, Path | None]:
-    """Draws `pictures`, makes a tower that names what they show, gives it and the decoder a first lesson of so many
-    steps (`look_ups`), trains `run`, and writes `out/model` (None where it was stopped, with a checkpoint to resume
-    from). `reader`: the model that reads; default: `pocket/model` beside `out`. What is there is not made again. Raises
-    `UserError` as `train` does, and where `reader` is another model than the run's."""
+    """Draws `pictures`, makes a tower that names what they show, gives it and the decoder their `lessons`, trains
+    `run`, and writes `out/model` (None where it was stopped, with a checkpoint to resume from). `reader`: the model
+    that reads; default: `pocket/model` beside `out`. What is there is not made again. Raises `UserError` as `train`
+    does, and where `reader` is another model than the run's."""
     assert run.model.vision is not None, "a run that looks at pictures"
     side = run.model.vision.tower.image
     album.prepare(run.out / "album.jsonl", seed=run.seed, count=pictures, side=side)
@@ -144,10 +147,12 @@ def make(
     if not (run.out / "eyes").exists():
         _eyes(run, reader or run.out.parent / "pocket" / "model", how)
     watched = {"resume": resume, "progress": progress, "stop": stop}
-    first = lesson(run, look_ups)
-    if not (first.out / "model").exists():
-        album.prepare_look_ups(Path(first.data.sources[0]), seed=run.seed, count=_LOOKED_UP * look_ups, side=side)
-        outcome, folder = train_and_export(first, sampling={}, converses=True, dtype=torch.float32, **watched)
+    for each, stage in zip(lessons, earlier(run, lessons), strict=True):
+        if (stage.out / "model").exists():
+            continue
+        if not (drawn := Path(stage.data.sources[0])).exists():
+            album.write(drawn, itertools.islice(records(each, seed=run.seed, side=side), each.steps * each.pictures))
+        outcome, folder = train_and_export(stage, sampling={}, converses=True, dtype=torch.float32, **watched)
         if folder is None:
             return outcome, None
     return train_and_export(run, sampling=family.SAMPLING, converses=True, **watched)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gemwright.tasks.pictures import wording
 from gemwright.tasks.pictures.questions import CLEAR, MOST, RELATIONS, SIDES, a_language, the, where
@@ -15,6 +15,7 @@ from gemwright.tasks.pictures.scene import COLOURS, SHAPES, Scene, Thing
 from gemwright.tasks.pictures.wording import SPOKEN, filled
 
 Pair = tuple[str, str]  # question and answer
+Kind = Callable[[random.Random, Scene], Pair | None]
 
 _ROUNDS = 2  # in which each kind of question is asked for once more
 
@@ -22,10 +23,19 @@ _ROUNDS = 2  # in which each kind of question is asked for once more
 def more(generator: random.Random, scene: Scene, most: int) -> list[Pair]:
     """Up to `most` questions with their answers, no two alike, of as many kinds as there are; none about a picture that
     allows none. The colour of the background and the number of all things are asked once."""
-    kinds = list(_THINGS if scene.things else _BARS if scene.bars else _WORDS)
-    generator.shuffle(kinds)
+    return _asked(generator, scene, _THINGS if scene.things else _BARS if scene.bars else _WORDS, most)
+
+
+def figures(generator: random.Random, scene: Scene, most: int) -> list[Pair]:
+    """Up to `most` questions about things: how many there are of a shape or a colour, what is where and beside what,
+    and what there is."""
+    return _asked(generator, scene, _FIGURES, most)
+
+
+def _asked(generator: random.Random, scene: Scene, kinds: Sequence[Kind], most: int) -> list[Pair]:
+    every = generator.sample(kinds, len(kinds))
     found: dict[str, str] = {}
-    for kind in kinds + [kind for kind in kinds if kind not in _ONCE] * _ROUNDS:
+    for kind in every + [kind for kind in every if kind not in _ONCE] * _ROUNDS:
         pair = kind(generator, scene)
         if pair is not None and len(found) < most:
             found.setdefault(*pair)
@@ -170,7 +180,7 @@ def _extreme(generator: random.Random, scene: Scene) -> Pair:
     return generator.choice(wording.EXTREME_BAR).format(most=most), bar.colour
 
 
-_THINGS: tuple[Callable[[random.Random, Scene], Pair | None], ...] = (
+_THINGS: tuple[Kind, ...] = (
     _colour,
     _shape,
     _background,
@@ -182,6 +192,7 @@ _THINGS: tuple[Callable[[random.Random, Scene], Pair | None], ...] = (
     _larger,
     _exists,
 )
+_FIGURES: tuple[Kind, ...] = (_count, _count_colour, _relation, _place, _exists)
 _ONCE = (_background, _count_all)
 _BARS = (_value, _extreme)
-_WORDS: tuple[Callable[[random.Random, Scene], Pair | None], ...] = ()
+_WORDS: tuple[Kind, ...] = ()

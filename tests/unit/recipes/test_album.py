@@ -62,20 +62,6 @@ def test_small_print_is_shown_with_the_words_and_crops_of_pan_and_scan() -> None
     assert message["content"].startswith("Here is the original image <start_of_image> and here are some crops")
 
 
-def test_a_look_up_is_a_question_for_each_of_two_to_five_things_that_differ(tmp_path: Path) -> None:
-    file = album.prepare_look_ups(tmp_path / "first" / "album.jsonl", seed=3, count=20, side=32)
-    counts = set()
-    for record in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
-        scene = Scene.from_json(record["scene"])
-        shapes, colours = {thing.shape for thing in scene.things}, {thing.colour for thing in scene.things}
-        assert len(shapes) == len(colours) == len(scene.things) and side_of(f"picture {scene.content()}") == "train"
-        assert len(record["messages"][0]["images"]) == 1
-        told = record["messages"][-1]["content"] == describe.described(scene)
-        assert len(record["messages"]) == 2 * (len(scene.things) + told)
-        counts.add((len(scene.things), told))
-    assert {told for _, told in counts} == {True, False} and {2, 5} <= {count for count, _ in counts}
-
-
 def test_the_same_seed_draws_the_same_file_and_another_one_another(drawn: Path, tmp_path: Path) -> None:
     again = album.prepare(tmp_path / "again.jsonl", seed=3, count=COUNT, side=32)
     other = album.prepare(tmp_path / "other.jsonl", seed=4, count=COUNT, side=32)

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from gemwright.tasks.pictures.more import look_ups, more
+from gemwright.tasks.pictures.more import figures, look_ups, more
 from gemwright.tasks.pictures.questions import TASKS
 from gemwright.tasks.pictures.scene import COLOURS, SHAPES, Bar, Scene, Thing
 from gemwright.tasks.pictures.wording import SPOKEN, colour_of
@@ -93,6 +93,15 @@ def test_a_look_up_asks_each_thing_for_its_colour_or_its_shape(number: int) -> N
     }
     met = [{shape for shape, names in forms.items() if answer in names} for _, answer in found]
     assert len(found) == 3 and set().union(*met) == {"star", "circle", "heart"}
+
+
+def test_figures_are_numbers_sides_and_what_there_is() -> None:
+    scene = _things("large red star 15 15", "small blue circle 85 20", "small blue star 80 90")
+    found = {pair for number in range(400) for pair in figures(random.Random(number), scene, 8)}
+    assert _answers(found, r"^How many stars are here\?") == {"2"} and _answers(found, "How many blue things") == {"2"}
+    assert _answers(found, r"^Is the red star (above or below|below or above) the blue star") == {"above"}
+    assert _answers(found, r"^Is there a blue star\?") == {"yes"}
+    assert not _answers(found, r"^What colour is") and not _answers(found, "background")
 
 
 def test_what_is_ambiguous_is_not_asked() -> None:
