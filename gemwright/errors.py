@@ -1,4 +1,4 @@
-"""The one exception that a person sees without a traceback."""
+"""The exceptions that a person sees without a traceback."""
 
 from __future__ import annotations
 
@@ -17,3 +17,7 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class ModelError(UserError):
+    """A model computes what is no answer. No request is at fault, and another one would fare alike."""

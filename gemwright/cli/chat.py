@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -243,7 +244,7 @@ class _Terminal:
 
         names = _names(rest)
         if not names and not self._waiting:
-            raise UserError("/image takes a file", hint="/image cat.png")
+            raise UserError("/image takes a file", hint='/image cat.png, or "my cat.png" beside others')
         if not names:
             for shown in self._waiting:
                 show.dim(f"with the next message: {describe(shown)}")
@@ -252,7 +253,7 @@ class _Terminal:
     def _file(self, word: str, rest: str) -> None:
         names = _names(rest)
         if len(names) != 1:
-            raise UserError(f"{word} takes one file", hint=f"{word} talk.json")
+            raise UserError(f"{word} takes one file", hint=f'{word} talk.json, or {word} "my talk.json"')
         path = probe(names[0])
         if word == "/save":
             self._talk.write(path)
@@ -278,7 +279,10 @@ class _Terminal:
 
 
 def _names(rest: str) -> list[str]:
-    """The file names in the rest of a line, where those with spaces stand in quotes."""
+    """The file names in the rest of a line: one file with spaces in its name, or several, where such stand in
+    quotes."""
+    if os.path.isfile(os.path.expanduser(rest)):
+        return [rest]
     try:
         return shlex.split(rest)
     except ValueError as error:

@@ -260,8 +260,8 @@ class Event:
 
 
 class RequestError(UserError):
-    """Why the engine gave up one request, whose number is `request`. The others go on."""
+    """That the engine gave up one request, whose number is `request`, and `why`. The others go on."""
 
     def __init__(self, request: int, error: UserError) -> None:
         super().__init__(error.message, error.hint)
-        self.request = request
+        self.request, self.why = request, error

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from gemwright.engine.request import Sampling, TokenLogprob
-from gemwright.errors import UserError
+from gemwright.errors import ModelError, UserError
 
 # Sorted prefix that is tried for a nucleus without top-k, before the whole vocabulary is sorted.
 _NUCLEUS = 1024
@@ -60,7 +60,7 @@ def pick(logits: Tensor, sampling: Sampling, *, seen: Collection[int], banned: T
     best = _likeliest(logits)
     highest = float(logits[best])
     if highest != highest or highest == float("inf"):
-        raise UserError("the model gave logits that are no numbers", hint="check its weights, or load it as float32")
+        raise ModelError("the model gave logits that are no numbers", hint="check its weights, or load it as float32")
     if highest == float("-inf"):
         raise UserError("every token is forbidden", hint="forbid less by logit_bias")
     if (sampling.temperature or 0.0) < _COLD:

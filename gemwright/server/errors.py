@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gemwright.errors import UserError
+from gemwright.errors import ModelError, UserError
 
 GONE = 499  # nobody reads it: the status that logs and metrics give to a client that left
 INVALID, SERVER, LIMIT = "invalid_request_error", "server_error", "rate_limit_error"
@@ -59,6 +59,8 @@ def as_api_error(error: BaseException) -> ApiError:
         return error
     if isinstance(error, Stopped):
         return draining()
+    if isinstance(error, ModelError):
+        return ApiError(500, error.message, kind=SERVER, code="model_error")
     if isinstance(error, UserError):
         return ApiError(400, f"{error.message}; {error.hint}" if error.hint else error.message)
     return ApiError(500, "the server could not answer this request", kind=SERVER, code="internal_error")

@@ -201,7 +201,7 @@ class Worker:
         try:
             events = self.engine.step()
         except RequestError as error:
-            self._close(self._open[error.request], error)
+            self._close(self._open[error.request], error.why)
             return
         except Exception as error:
             log.exception("a step failed")

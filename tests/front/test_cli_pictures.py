@@ -117,6 +117,14 @@ def test_chat_shows_a_picture_with_the_next_message_only(say: Callable, files: P
     assert [Path(image["path"]).name for image in first["images"]] == ["square.png"] and "images" not in third
 
 
+def test_a_name_with_spaces_needs_quotes_only_beside_another(say: Callable, files: Path, tmp_path: Path) -> None:
+    spaced = tmp_path / "Anna's cat.png"
+    shutil.copy(files / "square.png", spaced)
+    assert say(f"/image {spaced}", "/image").err.count("60 × 60 pixels") == 2
+    assert say(f'/image "{spaced}" {spaced.parent}/none.png', "/image").err.count("error: ") == 2
+    assert say(f'/image "{spaced}" {files / "square.png"}').err.count("60 × 60 pixels") == 2
+
+
 def test_a_picture_given_with_the_command_goes_with_the_first_message(say: Callable, files: Path) -> None:
     early = say("what is it", words=("--image", str(files / "square.png")))
     assert early.out == say(f"/image {files / 'square.png'}", "what is it").out

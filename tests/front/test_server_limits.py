@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -15,7 +16,9 @@ from typing import Any
 import httpx
 import openai
 import pytest
+import torch
 
+import gemwright
 from gemwright.lm import LM
 
 sys.path.append(str(Path(__file__).resolve().parent))
@@ -132,6 +135,16 @@ def test_a_server_that_ends_takes_no_more_requests(lm: LM) -> None:
         for path, body in ((CHAT, {"messages": QUESTION}), ("/v1/embeddings", {"input": "a list"})):
             found = httpx.post(live.url + path, json=body)
             assert found.status_code == 503 and found.json()["error"]["code"] == "draining"
+
+
+def test_a_model_whose_weights_are_broken_is_no_mistake_of_who_asks() -> None:
+    broken = gemwright.load()
+    with torch.no_grad():
+        broken.engine.model.final_norm.weight.fill_(math.nan)
+    with running(broken) as live:
+        found = httpx.post(live.url + CHAT, json={"messages": QUESTION}, timeout=PATIENCE)
+        assert found.status_code == 500 and found.json()["error"]["code"] == "model_error"
+        assert httpx.get(live.url + "/health").status_code == 200
 
 
 def test_a_server_whose_engine_has_ended_says_so_when_asked_for_its_cache(lm: LM) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gemwright.engine import sampling
 from gemwright.engine.request import Sampling
-from gemwright.errors import UserError
+from gemwright.errors import ModelError, UserError
 
 NONE = torch.empty(0, dtype=torch.int64)
 BROKEN = (math.nan, math.inf, -math.inf)
@@ -131,7 +131,7 @@ def test_nothing_left_to_draw_is_said() -> None:
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_logits_that_are_no_numbers_are_said(broken: float, temperature: float) -> None:
-    with pytest.raises(UserError, match="no numbers"):
+    with pytest.raises(ModelError, match="no numbers"):
         pick(torch.tensor([0.0, broken, 1.0]), temperature=temperature)
 
 
