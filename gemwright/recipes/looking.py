@@ -26,7 +26,7 @@ from gemwright.tasks.split import side_of
 _TOLD = 0.5  # of the pictures are described as well
 _MOST = 5  # things of a picture of look-ups
 _FIGURES = 6  # things of one to count in; so many that things of one shape or colour come again
-_QUESTIONS = 8  # about one of the latter
+_QUESTIONS = 9  # about one of the latter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def alike(seed: int) -> Iterator[tuple[Scene, list[Pair]]]:
 
 LESSONS = (
     Lesson(name="look-ups", draw=distinct, steps=500, pictures=34),
-    Lesson(name="figures", draw=alike, steps=400, pictures=20),
+    Lesson(name="figures", draw=alike, steps=500, pictures=13),
 )
 
 

@@ -42,7 +42,7 @@ from gemwright.train.schedule import Schedule
 from gemwright.weights.save import save
 from gemwright.weights.side_files import tokenizer_files
 
-PICTURES = 34_000  # as many as the run reads once
+PICTURES = 29_000  # as many as the run reads once
 _EARLY = 3e-3  # the rate of the lessons; after them, as much would undo what was learnt
 TEXTS = 90_000  # conversations without pictures
 _WEAK = 0.4  # of these: tasks that the model that reads still does badly
@@ -88,7 +88,7 @@ def sight(out: str | Path) -> Run:
         step=Step(tokens=4 * ROW, micro=4 * ROW, recompute=False),
         optim=Optim(kind="muon", rate=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
         schedule=Schedule(kind="wsd", warmup=30, floor=0.02, decay=0.6),
-        steps=2400,
+        steps=2000,
         seed=1,
         compute="bfloat16",
         ema=None,

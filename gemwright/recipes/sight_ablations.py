@@ -84,7 +84,7 @@ def scores(lm: LM, asked: Sequence[Item], rule: PanScan | None) -> float:
     for item in asked:
         shown = pictures.show(picture(item), lm.engine.eyes.spec.tower.image, rule=rule)
         conversations.append((replace(item.messages[-1], images=(shown,)),))
-    answers = ask(lm, conversations, sampling=sampling(24))
+    answers = ask(lm, conversations, sampling=sampling(40))
     return statistics.mean(judge(item, one.text).score for item, one in zip(asked, answers, strict=True))
 
 

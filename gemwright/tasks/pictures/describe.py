@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 
 from gemwright.tasks.pictures.scene import Scene, Thing
 
@@ -18,7 +19,7 @@ _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 def described(scene: Scene) -> str:
     """Things by thirds of the picture from the top left, as "large red circle top left"; bars from left to right with
     their values, as "red bar 7"; texts letter by letter, as "red D O G"; and what is behind them."""
-    things = [_told(scene, thing) for thing in sorted(scene.things, key=lambda thing: _order(scene, thing))]
+    things = [_told(scene, thing) for thing in in_order(scene, scene.things)]
     bars = [f"{bar.colour} bar {bar.value}" for bar in scene.bars]
     words = [f"{word.colour} {' '.join(word.text)}" for word in scene.words]
     return f"{', '.join(things + bars + words)}, on {scene.background}"
@@ -29,14 +30,20 @@ def asked(generator: random.Random) -> str:
     return generator.choice(DESCRIBE)
 
 
+def in_order(scene: Scene, things: Iterable[Thing]) -> list[Thing]:
+    """Things of a scene by thirds of the picture, from the top left, as one reads."""
+    return sorted(things, key=lambda thing: (*_cell(scene, thing), thing.x))
+
+
+def third(scene: Scene, thing: Thing) -> str:
+    """Where a thing is: "top left", and so on to "bottom right"."""
+    row, column = _cell(scene, thing)
+    return f"{_ROWS[row]} {_COLUMNS[column]}"
+
+
 def _cell(scene: Scene, thing: Thing) -> tuple[int, int]:
     return 3 * thing.y // scene.height, 3 * thing.x // scene.width
 
 
-def _order(scene: Scene, thing: Thing) -> tuple[int, int, int]:
-    return (*_cell(scene, thing), thing.x)
-
-
 def _told(scene: Scene, thing: Thing) -> str:
-    row, column = _cell(scene, thing)
-    return f"{thing.size} {thing.colour} {thing.shape} {_ROWS[row]} {_COLUMNS[column]}"
+    return f"{thing.size} {thing.colour} {thing.shape} {third(scene, thing)}"

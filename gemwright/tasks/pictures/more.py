@@ -13,6 +13,7 @@ from gemwright.tasks.pictures import wording
 from gemwright.tasks.pictures.questions import CLEAR, MOST, RELATIONS, SIDES, a_language, the, where
 from gemwright.tasks.pictures.scene import COLOURS, SHAPES, Scene, Thing
 from gemwright.tasks.pictures.wording import SPOKEN, filled
+from gemwright.tasks.pictures.worked import compared, counted
 
 Pair = tuple[str, str]  # question and answer
 Kind = Callable[[random.Random, Scene], Pair | None]
@@ -27,8 +28,7 @@ def more(generator: random.Random, scene: Scene, most: int) -> list[Pair]:
 
 
 def figures(generator: random.Random, scene: Scene, most: int) -> list[Pair]:
-    """Up to `most` questions about things: how many there are of a shape or a colour, what is where and beside what,
-    and what there is."""
+    """Up to `most` questions about things, mostly how many there are of a shape or a colour and what is beside what."""
     return _asked(generator, scene, _FIGURES, most)
 
 
@@ -37,8 +37,9 @@ def _asked(generator: random.Random, scene: Scene, kinds: Sequence[Kind], most: 
     found: dict[str, str] = {}
     for kind in every + [kind for kind in every if kind not in _ONCE] * _ROUNDS:
         pair = kind(generator, scene)
-        if pair is not None and len(found) < most:
-            found.setdefault(*pair)
+        if pair is None or len(found) == most or ("\n" in pair[1] and pair[1] in found.values()):
+            continue  # steps that were told once would be copied, not seen
+        found.setdefault(*pair)
     return list(found.items())
 
 
@@ -98,25 +99,26 @@ def _asked_for(generator: random.Random, there: set[str], every: tuple[str, ...]
 
 
 def _count(generator: random.Random, scene: Scene) -> Pair | None:
-    shapes = [thing.shape for thing in scene.things]
-    shape, language = _asked_for(generator, set(shapes), SHAPES), _language(generator)
+    shape = _asked_for(generator, {thing.shape for thing in scene.things}, SHAPES)
+    language = _language(generator)
     text = wording.about_shape(generator.choice(wording.COUNT[language.name]), language, shape)
-    return _number(text, shapes.count(shape))
+    return _counted(text, scene, [thing for thing in scene.things if thing.shape == shape])
 
 
 def _count_colour(generator: random.Random, scene: Scene) -> Pair | None:
-    colours = [thing.colour for thing in scene.things]
-    colour = _asked_for(generator, set(colours), tuple(name for name in COLOURS if name != scene.background))
-    return _number(generator.choice(wording.COUNT_THINGS).format(things=f"{colour} things"), colours.count(colour))
+    others = tuple(name for name in COLOURS if name != scene.background)
+    colour = _asked_for(generator, {thing.colour for thing in scene.things}, others)
+    text = generator.choice(wording.COUNT_THINGS).format(things=f"{colour} things")
+    return _counted(text, scene, [thing for thing in scene.things if thing.colour == colour])
 
 
 def _count_all(generator: random.Random, scene: Scene) -> Pair | None:
     things = generator.choice(("shapes", "things"))
-    return _number(generator.choice(wording.COUNT_THINGS).format(things=things), len(scene.things))
+    return _counted(generator.choice(wording.COUNT_THINGS).format(things=things), scene, scene.things)
 
 
-def _number(text: str, number: int) -> Pair | None:
-    return (text, str(number)) if number <= MOST else None
+def _counted(text: str, scene: Scene, things: Sequence[Thing]) -> Pair | None:
+    return (text, counted(scene, things)) if len(things) <= MOST else None
 
 
 def _place(generator: random.Random, scene: Scene) -> Pair | None:
@@ -145,7 +147,8 @@ def _relation(generator: random.Random, scene: Scene) -> Pair | None:
     low, high = RELATIONS[axis]
     choice = f"{' or '.join(generator.sample((low, high), 2))}{' of' if axis == 'x' else ''} {the(other)}"
     text = filled(generator.choice(wording.WHERE), a=the(one), choice=choice)
-    return text, low if where(axis, one, scene) < where(axis, other, scene) else high
+    first, second = where(axis, one, scene), where(axis, other, scene)
+    return text, compared(first, second, low if first < second else high)
 
 
 def _larger(generator: random.Random, scene: Scene) -> Pair | None:
@@ -192,7 +195,7 @@ _THINGS: tuple[Kind, ...] = (
     _larger,
     _exists,
 )
-_FIGURES: tuple[Kind, ...] = (_count, _count_colour, _relation, _place, _exists)
+_FIGURES: tuple[Kind, ...] = (_count, _count, _count_colour, _relation, _relation, _colour, _shape, _place, _exists)
 _ONCE = (_background, _count_all)
 _BARS = (_value, _extreme)
 _WORDS: tuple[Kind, ...] = ()

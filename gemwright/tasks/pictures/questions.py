@@ -16,6 +16,7 @@ from gemwright.tasks.pictures import compose, wording
 from gemwright.tasks.pictures.compose import Kind, kinds, others, palette, scatter, shapes_but
 from gemwright.tasks.pictures.scene import COLOURS, LEVELS, SHAPES, SIZES, Scene, Thing
 from gemwright.tasks.pictures.wording import SPOKEN, filled
+from gemwright.tasks.pictures.worked import compared, counted
 
 SKILL = "pictures"
 FEW, MOST = 4, 6  # the greatest number that most tasks ask for, and that one does
@@ -108,7 +109,8 @@ def _counted(task: str, random: random.Random, number: int) -> Item:
     rest = kinds(random, random.randint(not number, 2), shapes_but(shape), colours)
     scene = scatter(random, background, asked + rest)
     text = wording.about_shape(random.choice(wording.COUNT[language.name]), language, shape)
-    return _item(task, text, scene, str(number), number=number)
+    things = [thing for thing in scene.things if thing.shape == shape]
+    return _item(task, text, scene, counted(scene, things), number=number)
 
 
 def count_colour(random: random.Random) -> Item:
@@ -118,7 +120,8 @@ def count_colour(random: random.Random) -> Item:
     asked = kinds(random, number, SHAPES, (colour,))
     scene = scatter(random, background, asked + kinds(random, random.randint(not number, 2), SHAPES, colours))
     text = random.choice(wording.COUNT_THINGS).format(things=f"{colour} things")
-    return _item("count_colour", text, scene, str(number), number=number)
+    things = [thing for thing in scene.things if thing.colour == colour]
+    return _item("count_colour", text, scene, counted(scene, things), number=number)
 
 
 def count_all(random: random.Random) -> Item:
@@ -127,7 +130,7 @@ def count_all(random: random.Random) -> Item:
     background, colours = palette(random)
     scene = scatter(random, background, kinds(random, number, SHAPES, colours))
     text = random.choice(wording.COUNT_THINGS).format(things=random.choice(("shapes", "things")))
-    return _item("count_all", text, scene, str(number), number=number)
+    return _item("count_all", text, scene, counted(scene, scene.things), number=number)
 
 
 def place(random: random.Random) -> Item:
@@ -153,15 +156,21 @@ def relation(random: random.Random) -> Item:
     """Is one thing left or right of another, above or below it?"""
     axis, (low, high) = random.choice(list(RELATIONS.items()))
 
-    def gap(scene: Scene) -> float:
-        one, other = (where(axis, thing, scene) for thing in scene.things[:2])
-        return one - other
+    def places(scene: Scene) -> tuple[float, float]:
+        one, other = scene.things[:2]
+        return where(axis, one, scene), where(axis, other, scene)
 
-    scene = _until(lambda: _different(random, 2), lambda scene: abs(gap(scene)) >= CLEAR)
+    def clear(scene: Scene) -> bool:
+        one, other = places(scene)
+        return abs(one - other) >= CLEAR
+
+    scene = _until(lambda: _different(random, 2), clear)
     one, other = (the(thing) for thing in scene.things[:2])
     choice = f"{' or '.join(random.sample((low, high), 2))}{' of' if axis == 'x' else ''} {other}"
     text = filled(random.choice(wording.WHERE), a=one, choice=choice)
-    return _named("relation", text, scene, low if gap(scene) < 0 else high, (low, high))
+    first, second = places(scene)
+    answer = low if first < second else high
+    return _named("relation", text, scene, answer, (low, high), ideal=compared(first, second, answer))
 
 
 def larger(random: random.Random) -> Item:
