@@ -1,8 +1,10 @@
 """The pictures that the pocket model learns to see from: a file of conversations, each about one picture.
 
 A record is chat data, with the picture in the size that the tower takes, and holds the scene, so that who reads it
-knows what lies where. A conversation asks what a test would ask, of the training side of the split, and then for all
-that the picture shows: an answer of one word says too little of a picture to learn from it alone.
+knows what lies where. A conversation asks what a test would ask, of the training side of the split, and then for more
+that the picture shows: an answer of one word says too little of a picture to learn from it alone. But it stays so short
+that local layers see the picture to its end: what lies beyond their window is left to two layers of twelve, and that
+they learn to look there spoils what all layers do who see it (docs/log.md).
 """
 
 from __future__ import annotations
@@ -56,8 +58,8 @@ MIX = {
 # Drawn pictures are some hundred pixels wide, and the crops of the reports' rule begin at 256.
 CUTS = replace(PAN_SCAN, min_crop=64)
 TESTED = 2000  # questions of the test side that the file is compared with
-_MORE = 8  # further questions about a picture: each costs less than another picture
-_TOLD = 0.4  # of the pictures with things are described in full as well; those with words and charts always
+_MORE = 2  # further questions about a picture: each costs less than another picture
+_TOLD = 0.3  # of the pictures with things are described in full instead; those with words and charts always are
 _CUT = 0.05  # of the pictures, if they are wide or tall, are shown with crops; small print always is
 
 
@@ -78,9 +80,9 @@ def conversation(item: Item, side: int, generator: random.Random) -> dict[str, A
     shown = views(known(numpy.asarray(picture(item)), "picture"), CUTS if cut else None)
     asked = item.messages[-1].text
     held = Scene.from_json(scene)
-    turns = [(f"{_crops(len(shown))}{asked}", item.ideal), *more(generator, held, _MORE)]
-    if not held.things or generator.random() < _TOLD:
-        turns.append((describe.asked(generator), describe.described(held)))
+    told = not held.things or generator.random() < _TOLD
+    rest = [(describe.asked(generator), describe.described(held))] if told else more(generator, held, _MORE)
+    turns = [(f"{_crops(len(shown))}{asked}", item.ideal), *rest]
     return record(turns, [square(one, side) for one in shown], scene)
 
 

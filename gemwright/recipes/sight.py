@@ -4,8 +4,8 @@
 
 `RUNS/pocket/model` is the model that reads, `RUNS/curriculum` what it read. A tower that begins by looking at what
 is near (`neighbours`) learns to name what lies where in drawn pictures (`naming`), and is put before the decoder. Both
-then have lessons of nothing but looking up, counting and comparing (`looking`), and after them learn from all questions
-about pictures and full descriptions of them (`album`). Beside the pictures they always read texts that the decoder
+then have a lesson of nothing but looking up (`looking`), and after it learn from all questions about pictures and full
+descriptions of them (`album`). Beside the pictures they always read texts that the decoder
 knows, in the end as many tokens of them: else it forgets most of its skills. The weakest come more often.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,10 +27,9 @@ from gemwright.loading import load_model
 from gemwright.nn.gemma import Tower
 from gemwright.nn.init import initialise_tower
 from gemwright.paths import probe
-from gemwright.recipes import album, family, naming, neighbours
+from gemwright.recipes import album, family, looking, naming, neighbours
 from gemwright.recipes.common import train_and_export
 from gemwright.recipes.curriculum import ROW
-from gemwright.recipes.looking import LESSONS, Lesson, records
 from gemwright.recipes.naming import Naming
 from gemwright.runlog import RunLog
 from gemwright.tasks.split import mixed
@@ -42,8 +41,8 @@ from gemwright.train.schedule import Schedule
 from gemwright.weights.save import save
 from gemwright.weights.side_files import tokenizer_files
 
-PICTURES = 29_000  # as many as the run reads once
-_EARLY = 3e-3  # the rate of the lessons; after them, as much would undo what was learnt
+PICTURES = 36_000  # as many as the run reads once
+_EARLY = 3e-3  # the rate of the lesson; after it, as much would undo what was learnt
 TEXTS = 90_000  # conversations without pictures
 _WEAK = 0.4  # of these: tasks that the model that reads still does badly
 WEAK = {
@@ -64,7 +63,7 @@ WEAK = {
     "manipulation/spell": 1,
 }
 _SHARE = 0.5  # of all tokens: what is said about pictures, and the pictures
-_LESSONS = 0.7  # the same of the lessons
+_LOOKS = 0.7  # the same of the lesson
 NAMING = Naming(pictures=60_000, plain=4_000, batch=16, rate=3e-3)
 
 
@@ -82,13 +81,13 @@ def sight(out: str | Path) -> Run:
     return Run(
         name="sight",
         model=replace(family.pocket(), vision=eyes()),
-        start=str(out / LESSONS[-1].name / "model"),
+        start=str(out / "looking" / "model"),
         tokenizer=out.parent / "curriculum" / "tokenizer",
         data=family.data_of((str(out / "album.jsonl"), str(out / "texts.jsonl")), (_SHARE, 1 - _SHARE)),
         step=Step(tokens=4 * ROW, micro=4 * ROW, recompute=False),
-        optim=Optim(kind="muon", rate=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
+        optim=Optim(kind="muon", rate=1.5e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
         schedule=Schedule(kind="wsd", warmup=30, floor=0.02, decay=0.6),
-        steps=2000,
+        steps=1500,
         seed=1,
         compute="bfloat16",
         ema=None,
@@ -101,28 +100,19 @@ def sight(out: str | Path) -> Run:
     )
 
 
-def earlier(run: Run, lessons: Sequence[Lesson]) -> list[Run]:
-    """The lessons before `run`, each in a folder of its own in `run.out`; the first begins with the decoder behind its
-    tower, the others go on from the one before."""
-    stages: list[Run] = []
-    start = run.out / "eyes"
-    for each in lessons:
-        out = run.out / each.name
-        sources = (str(out / "album.jsonl"), run.data.sources[1])
-        stages.append(
-            replace(
-                run,
-                name=f"{run.name}, {each.name}",
-                start=str(start),
-                data=replace(run.data, sources=sources, weights=(_LESSONS, 1 - _LESSONS)),
-                optim=replace(run.optim, rate=_EARLY),
-                schedule=Schedule(kind="wsd", warmup=each.steps // 15, floor=0.3, decay=0.3),
-                steps=each.steps,
-                out=out,
-            )
-        )
-        start = out / "model"
-    return stages
+def lesson(run: Run, steps: int) -> Run:
+    """The lesson before `run`: look-ups, from the decoder behind its tower."""
+    out = run.out / "looking"
+    return replace(
+        run,
+        name=f"{run.name}, look-ups",
+        start=str(run.out / "eyes"),
+        data=replace(run.data, sources=(str(out / "album.jsonl"), run.data.sources[1]), weights=(_LOOKS, 1 - _LOOKS)),
+        optim=replace(run.optim, rate=_EARLY),
+        schedule=Schedule(kind="wsd", warmup=steps // 15, floor=0.3, decay=0.3),
+        steps=steps,
+        out=out,
+    )
 
 
 def make(
@@ -133,13 +123,13 @@ def make(
     stop: Callable[[int], bool] | None = None,
     reader: Path | None = None,
     pictures: int = PICTURES,
-    lessons: Sequence[Lesson] = LESSONS,
+    look_ups: int = looking.STEPS,
     how: Naming = NAMING,
 ) -> tuple[Outcome, Path | None]:
-    """Draws `pictures`, makes a tower that names what they show, gives it and the decoder their `lessons`, trains
-    `run`, and writes `out/model` (None where it was stopped, with a checkpoint to resume from). `reader`: the model
-    that reads; default: `pocket/model` beside `out`. What is there is not made again. Raises `UserError` as `train`
-    does, and where `reader` is another model than the run's."""
+    """Draws `pictures`, makes a tower that names what they show, gives it and the decoder a first lesson of so many
+    steps (`look_ups`), trains `run`, and writes `out/model` (None where it was stopped, with a checkpoint to resume
+    from). `reader`: the model that reads; default: `pocket/model` beside `out`. What is there is not made again. Raises
+    `UserError` as `train` does, and where `reader` is another model than the run's."""
     assert run.model.vision is not None, "a run that looks at pictures"
     side = run.model.vision.tower.image
     album.prepare(run.out / "album.jsonl", seed=run.seed, count=pictures, side=side)
@@ -147,12 +137,10 @@ def make(
     if not (run.out / "eyes").exists():
         _eyes(run, reader or run.out.parent / "pocket" / "model", how)
     watched = {"resume": resume, "progress": progress, "stop": stop}
-    for each, stage in zip(lessons, earlier(run, lessons), strict=True):
-        if (stage.out / "model").exists():
-            continue
-        if not (drawn := Path(stage.data.sources[0])).exists():
-            album.write(drawn, itertools.islice(records(each, seed=run.seed, side=side), each.steps * each.pictures))
-        outcome, folder = train_and_export(stage, sampling={}, converses=True, dtype=torch.float32, **watched)
+    first = lesson(run, look_ups)
+    if not (first.out / "model").exists():
+        looking.prepare(Path(first.data.sources[0]), seed=run.seed, steps=look_ups, side=side)
+        outcome, folder = train_and_export(first, sampling={}, converses=True, dtype=torch.float32, **watched)
         if folder is None:
             return outcome, None
     return train_and_export(run, sampling=family.SAMPLING, converses=True, **watched)

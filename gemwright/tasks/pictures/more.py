@@ -24,15 +24,7 @@ _ROUNDS = 2  # in which each kind of question is asked for once more
 def more(generator: random.Random, scene: Scene, most: int) -> list[Pair]:
     """Up to `most` questions with their answers, no two alike, of as many kinds as there are; none about a picture that
     allows none. The colour of the background and the number of all things are asked once."""
-    return _asked(generator, scene, _THINGS if scene.things else _BARS if scene.bars else _WORDS, most)
-
-
-def figures(generator: random.Random, scene: Scene, most: int) -> list[Pair]:
-    """Up to `most` questions about things, mostly how many there are of a shape or a colour and what is beside what."""
-    return _asked(generator, scene, _FIGURES, most)
-
-
-def _asked(generator: random.Random, scene: Scene, kinds: Sequence[Kind], most: int) -> list[Pair]:
+    kinds = _THINGS if scene.things else _BARS if scene.bars else _WORDS
     every = generator.sample(kinds, len(kinds))
     found: dict[str, str] = {}
     for kind in every + [kind for kind in every if kind not in _ONCE] * _ROUNDS:
@@ -195,7 +187,6 @@ _THINGS: tuple[Kind, ...] = (
     _larger,
     _exists,
 )
-_FIGURES: tuple[Kind, ...] = (_count, _count, _count_colour, _relation, _relation, _colour, _shape, _place, _exists)
 _ONCE = (_background, _count_all)
 _BARS = (_value, _extreme)
 _WORDS: tuple[Kind, ...] = ()
