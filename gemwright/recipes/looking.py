@@ -1,4 +1,4 @@
-"""The lesson before the album: to find in a picture what a question names.
+"""The lesson between two readings of the album: to find in a picture what a question names.
 
 As with texts (`lessons`), what a mixture of everything teaches late or not at all is learnt soon where nothing else can
 be learnt. A decoder that describes pictures well from left to right may still answer what it is asked with any of the
@@ -24,8 +24,7 @@ from gemwright.tasks.pictures.more import look_ups
 from gemwright.tasks.pictures.scene import SHAPES, Scene
 from gemwright.tasks.split import side_of
 
-STEPS = 500
-_PICTURES = 34  # that a step reads
+_PICTURES = 44  # that a step reads
 _MOST = 5  # things of a picture
 _TOLD = 0.5  # of the pictures are described as well
 

@@ -4,16 +4,17 @@
 
 `RUNS/pocket/model` is the model that reads, `RUNS/curriculum` what it read. A tower that begins by looking at what
 is near (`neighbours`) learns to name what lies where in drawn pictures (`naming`), and is put before the decoder. Both
-then have a lesson of nothing but looking up (`looking`), and after it learn from all questions about pictures and full
-descriptions of them (`album`). Beside the pictures they always read texts that the decoder
-knows, in the end as many tokens of them: else it forgets most of its skills. The weakest come more often.
+learn from questions about pictures and full descriptions of them (`album`), have a lesson of nothing but looking up
+(`looking`), which is short because they can describe, and go on with the album more slowly. Beside the pictures they
+always read texts that the decoder knows, in the end as many tokens of them: else it forgets most of its skills. The
+weakest come more often.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,8 +42,9 @@ from gemwright.train.schedule import Schedule
 from gemwright.weights.save import save
 from gemwright.weights.side_files import tokenizer_files
 
-PICTURES = 36_000  # as many as the run reads once
-_EARLY = 3e-3  # the rate of the lesson; after it, as much would undo what was learnt
+PICTURES = 45_000  # as many as the run reads once
+EARLY = (1000, 200)  # steps of the lessons before
+_EARLY = 3e-3  # the rate of these; after them, as much would undo what was learnt
 TEXTS = 90_000  # conversations without pictures
 _WEAK = 0.4  # of these: tasks that the model that reads still does badly
 WEAK = {
@@ -63,7 +65,7 @@ WEAK = {
     "manipulation/spell": 1,
 }
 _SHARE = 0.5  # of all tokens: what is said about pictures, and the pictures
-_LOOKS = 0.7  # the same of the lesson
+_FIRST, _SECOND = 0.75, 0.85  # the same of the lessons
 NAMING = Naming(pictures=60_000, plain=4_000, batch=16, rate=3e-3)
 
 
@@ -85,9 +87,9 @@ def sight(out: str | Path) -> Run:
         tokenizer=out.parent / "curriculum" / "tokenizer",
         data=family.data_of((str(out / "album.jsonl"), str(out / "texts.jsonl")), (_SHARE, 1 - _SHARE)),
         step=Step(tokens=4 * ROW, micro=4 * ROW, recompute=False),
-        optim=Optim(kind="muon", rate=1.5e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
-        schedule=Schedule(kind="wsd", warmup=30, floor=0.02, decay=0.6),
-        steps=1500,
+        optim=Optim(kind="muon", rate=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
+        schedule=Schedule(kind="wsd", warmup=30, floor=0.02, decay=0.65),
+        steps=2000,
         seed=1,
         compute="bfloat16",
         ema=None,
@@ -100,19 +102,30 @@ def sight(out: str | Path) -> Run:
     )
 
 
-def lesson(run: Run, steps: int) -> Run:
-    """The lesson before `run`: look-ups, from the decoder behind its tower."""
-    out = run.out / "looking"
-    return replace(
+def lessons(run: Run, steps: Sequence[int]) -> list[Run]:
+    """The two lessons before `run`, of so many steps: the album, from the decoder behind its tower, and look-ups."""
+    first, second = run.out / "describing", run.out / "looking"
+    texts = run.data.sources[1]
+    describing = replace(
         run,
-        name=f"{run.name}, look-ups",
+        name=f"{run.name}, descriptions",
         start=str(run.out / "eyes"),
-        data=replace(run.data, sources=(str(out / "album.jsonl"), run.data.sources[1]), weights=(_LOOKS, 1 - _LOOKS)),
+        data=replace(run.data, weights=(_FIRST, 1 - _FIRST)),
         optim=replace(run.optim, rate=_EARLY),
-        schedule=Schedule(kind="wsd", warmup=steps // 15, floor=0.3, decay=0.3),
-        steps=steps,
-        out=out,
+        schedule=Schedule(kind="wsd", warmup=steps[0] // 20, floor=1.0, decay=0.0),
+        steps=steps[0],
+        out=first,
     )
+    look_ups = replace(
+        describing,
+        name=f"{run.name}, look-ups",
+        start=str(first / "model"),
+        data=replace(run.data, sources=(str(second / "album.jsonl"), texts), weights=(_SECOND, 1 - _SECOND)),
+        schedule=Schedule(kind="wsd", warmup=steps[1] // 20, floor=0.1, decay=0.5),
+        steps=steps[1],
+        out=second,
+    )
+    return [describing, look_ups]
 
 
 def make(
@@ -123,11 +136,11 @@ def make(
     stop: Callable[[int], bool] | None = None,
     reader: Path | None = None,
     pictures: int = PICTURES,
-    look_ups: int = looking.STEPS,
+    early: Sequence[int] = EARLY,
     how: Naming = NAMING,
 ) -> tuple[Outcome, Path | None]:
-    """Draws `pictures`, makes a tower that names what they show, gives it and the decoder a first lesson of so many
-    steps (`look_ups`), trains `run`, and writes `out/model` (None where it was stopped, with a checkpoint to resume
+    """Draws `pictures`, makes a tower that names what they show, gives it and the decoder two lessons of so
+    many steps (`early`), trains `run`, and writes `out/model` (None where it was stopped, with a checkpoint to resume
     from). `reader`: the model that reads; default: `pocket/model` beside `out`. What is there is not made again. Raises
     `UserError` as `train` does, and where `reader` is another model than the run's."""
     assert run.model.vision is not None, "a run that looks at pictures"
@@ -137,10 +150,12 @@ def make(
     if not (run.out / "eyes").exists():
         _eyes(run, reader or run.out.parent / "pocket" / "model", how)
     watched = {"resume": resume, "progress": progress, "stop": stop}
-    first = lesson(run, look_ups)
-    if not (first.out / "model").exists():
-        looking.prepare(Path(first.data.sources[0]), seed=run.seed, steps=look_ups, side=side)
-        outcome, folder = train_and_export(first, sampling={}, converses=True, dtype=torch.float32, **watched)
+    for lesson in lessons(run, early):
+        if (lesson.out / "model").exists():
+            continue
+        if lesson.data.sources != run.data.sources:
+            looking.prepare(Path(lesson.data.sources[0]), seed=run.seed, steps=lesson.steps, side=side)
+        outcome, folder = train_and_export(lesson, sampling={}, converses=True, dtype=torch.float32, **watched)
         if folder is None:
             return outcome, None
     return train_and_export(run, sampling=family.SAMPLING, converses=True, **watched)

@@ -27,7 +27,7 @@ from gemwright.evals.answers import ask
 from gemwright.evals.pocket import sampling
 from gemwright.image.pan_scan import PanScan
 from gemwright.lm import LM
-from gemwright.recipes import looking, sight
+from gemwright.recipes import sight
 from gemwright.recipes.album import CUTS
 from gemwright.tasks.item import Item
 from gemwright.tasks.pictures.draw import picture
@@ -36,7 +36,7 @@ from gemwright.tasks.split import items
 from gemwright.train.run import Run, override
 
 SIDES = (48, 64, 96)
-PICTURES, STEPS, ITEMS = 6000, 200, 60
+PICTURES, EARLY, STEPS, ITEMS = 12_000, (400, 150), 200, 60
 # What is asked, by what it needs: task and, as width over height, how long the pictures are at least and at most.
 ASKED: dict[str, tuple[tuple[str, ...], float, float]] = {
     "small print": (("fine_print",), 2.0, 9.0),
@@ -87,13 +87,13 @@ def scores(lm: LM, asked: Sequence[Item], rule: PanScan | None) -> float:
     return statistics.mean(judge(item, one.text).score for item, one in zip(asked, answers, strict=True))
 
 
-def measure(run: Run, reader: Path, drawn: int, look_ups: int, count: int) -> dict[str, Any]:
+def measure(run: Run, reader: Path, drawn: int, early: Sequence[int], count: int) -> dict[str, Any]:
     """Trains what is not trained yet; the score of each group as it is and cut, which are kept beside the model."""
     kept = run.out / "measured.json"
     if kept.exists():
         return json.loads(kept.read_text(encoding="utf-8"))
     how = replace(sight.NAMING, pictures=4 * drawn, plain=drawn // 2)
-    _, folder = sight.make(run, resume=True, reader=reader, pictures=drawn, look_ups=look_ups, how=how)
+    _, folder = sight.make(run, resume=True, reader=reader, pictures=drawn, early=early, how=how)
     assert folder is not None, "it was not stopped"
     lm = gemwright.load(folder)
     found: dict[str, Any] = {}
@@ -137,8 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--reader", required=True, type=Path, help="the model that reads")
     parser.add_argument("--side", type=int, action="append", help="pixels; may be given again; default: 48, 64, 96")
     parser.add_argument("--pictures", type=int, default=PICTURES, help="of a run's album (%(default)s)")
-    parser.add_argument("--look-ups", type=int, default=looking.STEPS, help="steps of the lesson (%(default)s)")
-    parser.add_argument("--steps", type=int, default=STEPS, help="of a run after its lesson (%(default)s)")
+    parser.add_argument("--early", type=int, nargs=2, default=EARLY, help="steps of the lessons before (%(default)s)")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of a run after its lessons (%(default)s)")
     parser.add_argument("--items", type=int, default=ITEMS, help="questions of a group (%(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field of all runs")
     given = parser.parse_args(arguments)
@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for side in given.side or SIDES:
             run = planned(side, given.out, given.out.parent / "curriculum", given.steps, given.set)
-            found[side] = measure(run, given.reader, given.pictures, given.look_ups, given.items)
+            found[side] = measure(run, given.reader, given.pictures, given.early, given.items)
             (given.out / "ablations.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             plot(found, given.out / "ablations.png")
     except UserError as error:

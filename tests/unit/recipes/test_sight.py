@@ -59,20 +59,21 @@ def run(tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -
     )
 
 
-def test_a_model_that_reads_comes_out_with_a_tower_that_learnt_twice(run: Run, one_thread: None) -> None:
-    stopped, folder = sight.make(run, pictures=40, look_ups=2, how=HOW, stop=lambda step: step == 1)
+def test_a_model_that_reads_comes_out_with_a_tower_that_learnt_in_every_lesson(run: Run, one_thread: None) -> None:
+    stopped, folder = sight.make(run, pictures=40, early=(2, 2), how=HOW, stop=lambda step: step == 1)
     assert folder is None and not stopped.finished
-    outcome, folder = sight.make(run, resume=True, pictures=40, look_ups=2, how=HOW)
+    outcome, folder = sight.make(run, resume=True, pictures=40, early=(2, 2), how=HOW)
     assert folder == run.out / "model" and outcome.step == 2
     assert outcome.held_out is not None
-    reader, stages = run.out.parent / "pocket" / "model", (run.out / "eyes", run.out / "looking" / "model", folder)
+    reader = run.out.parent / "pocket" / "model"
+    stages = (run.out / "eyes", run.out / "describing" / "model", run.out / "looking" / "model", folder)
     decoders = [load_model(each, dtype=torch.float32).model.state_dict() for each in stages]
     assert all(torch.equal(one, decoders[0][name]) for name, one in load_model(reader).model.state_dict().items())
     towers = [load_tower(each, dtype=torch.float32).state_dict() for each in stages]
     for states in (decoders, towers):
         for before, after in itertools.pairwise(states):
             assert any(not torch.equal(one.bfloat16(), after[name].bfloat16()) for name, one in before.items())
-    assert run.start == str(stages[1])
+    assert run.start == str(stages[2])
     told = (run.out / "naming.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(one)["pictures"] for one in told] == [8, 16]
 
@@ -87,7 +88,7 @@ def test_naming_needs_no_model_that_reads_and_is_done_once(run: Run, one_thread:
 
 
 def test_texts_and_pictures_are_both_read(run: Run, one_thread: None) -> None:
-    sight.make(run, pictures=40, look_ups=2, how=HOW)
+    sight.make(run, pictures=40, early=(2, 2), how=HOW)
     reports = json.loads((run.out / "tokens" / "report.json").read_text(encoding="utf-8"))
     assert {"train-0", "train-1"} <= set(reports)
     assert (run.out / "tokens" / "train-0" / "pictures.npy").exists()
@@ -95,7 +96,7 @@ def test_texts_and_pictures_are_both_read(run: Run, one_thread: None) -> None:
 
 
 def test_among_the_texts_are_more_of_what_is_done_badly(run: Run, one_thread: None) -> None:
-    sight.make(run, pictures=40, look_ups=2, how=HOW)
+    sight.make(run, pictures=40, early=(2, 2), how=HOW)
     lines = (run.out / "texts.jsonl").read_text(encoding="utf-8").splitlines()
     weak = [one for one in map(json.loads, lines) if "skill" in one]
     assert len(lines) - len(weak) == 40 and 10 <= len(weak) <= 50
@@ -109,7 +110,7 @@ def test_among_the_texts_are_more_of_what_is_done_badly(run: Run, one_thread: No
 def test_without_the_curriculum_it_says_what_to_make_first(run: Run) -> None:
     (run.tokenizer.parent / "train.jsonl").unlink()
     with pytest.raises(UserError, match="texts") as caught:
-        sight.make(run, pictures=4, look_ups=2, how=HOW)
+        sight.make(run, pictures=4, early=(2, 2), how=HOW)
     assert "gemwright train pocket" in (caught.value.hint or "")
 
 
