@@ -30,7 +30,7 @@ from gemwright.image.resize import square
 from gemwright.tasks.item import Item, chat_data
 from gemwright.tasks.pictures import describe
 from gemwright.tasks.pictures.draw import picture
-from gemwright.tasks.pictures.more import more
+from gemwright.tasks.pictures.more import more, stepped
 from gemwright.tasks.pictures.scene import Scene
 from gemwright.tasks.split import Audit, items
 from gemwright.text.pieces import START_OF_IMAGE
@@ -72,8 +72,8 @@ def drawn(seed: int, mix: Mapping[str, int] = MIX) -> Iterator[Item]:
 
 
 def conversation(item: Item, side: int, generator: random.Random) -> dict[str, Any]:
-    """The record of a question, of others about the same picture, and often of a full description. Pictures have `side`
-    times `side` pixels; some are shown as pan and scan shows them."""
+    """The record of a question, and, where its answer has no steps, of others about the same picture or of a full
+    description. Pictures have `side` times `side` pixels; some are shown as pan and scan shows them."""
     scene = item.scene
     assert scene is not None
     cut = item.task == "fine_print" or generator.random() < _CUT
@@ -81,7 +81,10 @@ def conversation(item: Item, side: int, generator: random.Random) -> dict[str, A
     asked = item.messages[-1].text
     held = Scene.from_json(scene)
     told = not held.things or generator.random() < _TOLD
-    rest = [(describe.asked(generator), describe.described(held))] if told else more(generator, held, _MORE)
+    if stepped(item.ideal):
+        rest = []  # the steps say most of what could be asked
+    else:
+        rest = [(describe.asked(generator), describe.described(held))] if told else more(generator, held, _MORE)
     turns = [(f"{_crops(len(shown))}{asked}", item.ideal), *rest]
     return record(turns, [square(one, side) for one in shown], scene)
 

@@ -86,8 +86,10 @@ def test_escape_stops_the_answer_and_the_server_hears_it(page: Page, server: Sta
 
 
 def test_speed_and_usage_stand_below_an_answer(page: Page, server: StandIn) -> None:
-    server.pause = 0.01
-    talk(page, "hello")
+    say(page, "long")
+    page.until(f"{ANSWER}.includes('word3')")  # the rest comes later than this, as the speed needs
+    server.release.set()
+    page.until(ENDED)
     speed, first, *usage = facts(page)
     assert speed.endswith(" tokens/s") and first.startswith("first token after ")
     assert usage == ["1,536 tokens read, 1,024 of them from the cache", "48 written"]

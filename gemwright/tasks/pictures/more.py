@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from gemwright.tasks.pictures import wording
-from gemwright.tasks.pictures.questions import CLEAR, MOST, RELATIONS, SIDES, a_language, the, where
+from gemwright.tasks.pictures.questions import CLEAR, MOST, RELATIONS, SIDES, a_language, called, where
 from gemwright.tasks.pictures.scene import COLOURS, SHAPES, Scene, Thing
 from gemwright.tasks.pictures.wording import SPOKEN, filled
 from gemwright.tasks.pictures.worked import compared, counted
@@ -23,16 +23,22 @@ _ROUNDS = 2  # in which each kind of question is asked for once more
 
 def more(generator: random.Random, scene: Scene, most: int) -> list[Pair]:
     """Up to `most` questions with their answers, no two alike, of as many kinds as there are; none about a picture that
-    allows none. The colour of the background and the number of all things are asked once."""
+    allows none. The colour of the background and the number of all things are asked once. One answer at most has steps,
+    and it is the last: after it, the picture could be read from the text."""
     kinds = _THINGS if scene.things else _BARS if scene.bars else _WORDS
     every = generator.sample(kinds, len(kinds))
     found: dict[str, str] = {}
     for kind in every + [kind for kind in every if kind not in _ONCE] * _ROUNDS:
         pair = kind(generator, scene)
-        if pair is None or len(found) == most or ("\n" in pair[1] and pair[1] in found.values()):
-            continue  # steps that were told once would be copied, not seen
+        if pair is None or len(found) == most or (stepped(pair[1]) and any(map(stepped, found.values()))):
+            continue
         found.setdefault(*pair)
-    return list(found.items())
+    return sorted(found.items(), key=lambda pair: stepped(pair[1]))
+
+
+def stepped(answer: str) -> bool:
+    """Has an answer steps before what it comes to?"""
+    return "\n" in answer
 
 
 def look_ups(generator: random.Random, scene: Scene) -> list[Pair]:
@@ -121,7 +127,7 @@ def _place(generator: random.Random, scene: Scene) -> Pair | None:
     thing, sides = generator.choice(things), SIDES[axis]
     single = thing in _alone(scene, lambda one: one.shape) and generator.random() < 0.5
     choice = " or ".join(generator.sample([said for _, said in sides], 2))
-    text = filled(generator.choice(wording.WHERE), a=f"the {thing.shape}" if single else the(thing), choice=choice)
+    text = filled(generator.choice(wording.WHERE), a=f"the {thing.shape if single else called(thing)}", choice=choice)
     return text, sides[where(axis, thing, scene) > 0.5][0]
 
 
@@ -137,10 +143,10 @@ def _relation(generator: random.Random, scene: Scene) -> Pair | None:
         return None
     one, other = generator.choice(pairs)
     low, high = RELATIONS[axis]
-    choice = f"{' or '.join(generator.sample((low, high), 2))}{' of' if axis == 'x' else ''} {the(other)}"
-    text = filled(generator.choice(wording.WHERE), a=the(one), choice=choice)
+    choice = f"{' or '.join(generator.sample((low, high), 2))}{' of' if axis == 'x' else ''} the {called(other)}"
+    text = filled(generator.choice(wording.WHERE), a=f"the {called(one)}", choice=choice)
     first, second = where(axis, one, scene), where(axis, other, scene)
-    return text, compared(first, second, low if first < second else high)
+    return text, compared((called(one), first), (called(other), second), low if first < second else high)
 
 
 def _larger(generator: random.Random, scene: Scene) -> Pair | None:
@@ -151,7 +157,8 @@ def _larger(generator: random.Random, scene: Scene) -> Pair | None:
     pair = generator.choice(pairs)
     more = generator.choice(("larger", "bigger", "smaller"))
     a, b = generator.sample(pair, 2)
-    return filled(generator.choice(wording.LARGER), more=more, a=the(a), b=the(b)), the(pair[more == "smaller"])
+    text = filled(generator.choice(wording.LARGER), more=more, a=f"the {called(a)}", b=f"the {called(b)}")
+    return text, f"the {called(pair[more == 'smaller'])}"
 
 
 def _exists(generator: random.Random, scene: Scene) -> Pair:

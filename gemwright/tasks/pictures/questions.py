@@ -53,10 +53,10 @@ def a_language(random: random.Random) -> str:
     return "English" if random.random() < _ENGLISH_SHARE else random.choice(lexicon.NAMES[1:])
 
 
-def the(kind: Kind | Thing) -> str:
-    """How a thing is called: the red circle."""
+def called(kind: Kind | Thing) -> str:
+    """How a thing is called: red circle."""
     shape, colour = (kind.shape, kind.colour) if isinstance(kind, Thing) else kind
-    return f"the {colour} {shape}"
+    return f"{colour} {shape}"
 
 
 def where(axis: str, thing: Thing, scene: Scene) -> float:
@@ -147,7 +147,7 @@ def place(random: random.Random) -> Item:
     scene = _until(draw, lambda scene: abs(where(axis, scene.things[0], scene) - 0.5) >= CLEAR)
     answer = low if where(axis, scene.things[0], scene) < 0.5 else high
     choice = " or ".join(random.sample((at_low, at_high), 2))
-    name = random.choice((f"the {shape}", the(scene.things[0])))
+    name = random.choice((f"the {shape}", f"the {called(scene.things[0])}"))
     text = filled(random.choice(wording.WHERE), a=name, choice=choice)
     return _named("place", text, scene, answer, (low, high))
 
@@ -165,12 +165,12 @@ def relation(random: random.Random) -> Item:
         return abs(one - other) >= CLEAR
 
     scene = _until(lambda: _different(random, 2), clear)
-    one, other = (the(thing) for thing in scene.things[:2])
-    choice = f"{' or '.join(random.sample((low, high), 2))}{' of' if axis == 'x' else ''} {other}"
-    text = filled(random.choice(wording.WHERE), a=one, choice=choice)
+    one, other = (called(thing) for thing in scene.things[:2])
+    choice = f"{' or '.join(random.sample((low, high), 2))}{' of' if axis == 'x' else ''} the {other}"
+    text = filled(random.choice(wording.WHERE), a=f"the {one}", choice=choice)
     first, second = places(scene)
     answer = low if first < second else high
-    return _named("relation", text, scene, answer, (low, high), ideal=compared(first, second, answer))
+    return _named("relation", text, scene, answer, (low, high), ideal=compared((one, first), (other, second), answer))
 
 
 def larger(random: random.Random) -> Item:
@@ -180,9 +180,9 @@ def larger(random: random.Random) -> Item:
     one, other = scene.things[:2]
     more, size = random.choice((("larger", "large"), ("bigger", "large"), ("smaller", "small")))
     answer, wrong = (one, other) if one.size == size else (other, one)
-    text = filled(random.choice(wording.LARGER), more=more, a=the(one), b=the(other))
+    text = filled(random.choice(wording.LARGER), more=more, a=f"the {called(one)}", b=f"the {called(other)}")
     barred = {wrong.colour, wrong.shape} - {answer.colour, answer.shape}
-    return _named("larger", text, scene, f"{answer.colour} {answer.shape}", barred, ideal=the(answer))
+    return _named("larger", text, scene, called(answer), barred, ideal=f"the {called(answer)}")
 
 
 def exists(random: random.Random) -> Item:

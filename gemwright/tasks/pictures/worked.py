@@ -1,23 +1,27 @@
-"""Answers with their steps, as sums have them: what is counted is pointed at, one after the other, and what is compared
-is measured first."""
+"""Answers with their steps, as sums have them: to count, one goes through all that is there, as if to describe it, and
+says how many fit so far; what is compared is measured first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from gemwright.tasks.pictures.describe import in_order, third
 from gemwright.tasks.pictures.scene import Scene, Thing
 
 
-def counted(scene: Scene, things: Iterable[Thing]) -> str:
-    """How many things these are: "top left 1, middle right 2" and, on a line of its own, "= 2"; in the order in which
-    one reads."""
-    steps = [f"{third(scene, thing)} {number}" for number, thing in enumerate(in_order(scene, things), start=1)]
-    return "\n".join([*([", ".join(steps)] if steps else []), f"= {len(steps)}"])
+def counted(scene: Scene, fitting: Collection[Thing]) -> str:
+    """How many things of the scene are the ones `fitting`: "red circle top left 0, blue star middle right 1" and, on a
+    line of its own, "= 1"; in the order in which one reads."""
+    steps, number = [], 0
+    for thing in in_order(scene, scene.things):
+        number += thing in fitting
+        steps.append(f"{thing.colour} {thing.shape} {third(scene, thing)} {number}")
+    return f"{', '.join(steps)}\n= {number}"
 
 
-def compared(one: float, other: float, answer: str) -> str:
-    """What follows from two places on an axis, from 0 to 1, told in tenths: "2 < 7" and then "= left"."""
-    first, second = int(10 * one), int(10 * other)
+def compared(one: tuple[str, float], other: tuple[str, float], answer: str) -> str:
+    """What follows from where two things are on an axis, from 0 to 1, told in tenths: "red star 2 < blue circle 7" and
+    then "= left"."""
+    first, second = int(10 * one[1]), int(10 * other[1])
     sign = "<" if first < second else ">" if first > second else "="
-    return f"{first} {sign} {second}\n= {answer}"
+    return f"{one[0]} {first} {sign} {other[0]} {second}\n= {answer}"
