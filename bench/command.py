@@ -18,4 +18,4 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        sys.exit(f"error: {error.message}\nhint: {error.hint}")
+        sys.exit(error.told)

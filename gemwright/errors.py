@@ -18,6 +18,11 @@ class UserError(Exception):
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
+    @property
+    def told(self) -> str:
+        """What a command says of it: a line with what is wrong, and one with what to do where that is known."""
+        return f"error: {self.message}" + (f"\nhint: {self.hint}" if self.hint else "")
+
 
 class ModelError(UserError):
     """A model computes what is no answer. No request is at fault, and another one would fare alike."""

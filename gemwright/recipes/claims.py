@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             (given.out / "claims.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
             plot(told, given.out / "claims.png")
     except UserError as error:
-        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
+        print(error.told, file=sys.stderr)
         return 2
     print(json.dumps(summary(found, given.steps), indent=1))
     return 0

@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             (given.out / "ablations.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             plot(found, given.out / "ablations.png")
     except UserError as error:
-        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
+        print(error.told, file=sys.stderr)
         return 2
     print(json.dumps(found, indent=1))
     return 0
