@@ -1,8 +1,8 @@
 """The lesson between two readings of the album: to find in a picture what a question names.
 
-As with texts (`lessons`), what a mixture of everything teaches late or not at all is learnt soon where nothing else can
+As with texts (`lessons`), what a mixture of everything teaches late or not at all is learnt soon where little else can
 be learnt. A decoder that describes pictures well from left to right may still answer what it is asked with any of the
-things that it sees; a few hundred steps of nothing but looking up end that (docs/log.md).
+things that it sees, and count them all whatever is to be counted; a few hundred steps end that (docs/log.md).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy
 
 from gemwright.image.picture import picture as known
 from gemwright.image.resize import square
-from gemwright.recipes.album import record, write
+from gemwright.recipes.album import conversation, drawn, record, write
 from gemwright.tasks.pictures import compose, describe
 from gemwright.tasks.pictures.draw import draw
 from gemwright.tasks.pictures.more import look_ups
@@ -25,8 +25,10 @@ from gemwright.tasks.pictures.scene import SHAPES, Scene
 from gemwright.tasks.split import side_of
 
 _PICTURES = 44  # that a step reads
+_LOOK_UPS = 0.5  # of the pictures; the others are asked about as in the album, but for this:
+_ASKED = {"count": 5, "count_colour": 4, "place": 2, "relation": 4, "exists": 2}
 _MOST = 5  # things of a picture
-_TOLD = 0.5  # of the pictures are described as well
+_TOLD = 0.5  # of the pictures of look-ups are described as well
 
 
 def prepare(path: Path, *, seed: int, steps: int, side: int) -> Path:
@@ -37,11 +39,16 @@ def prepare(path: Path, *, seed: int, steps: int, side: int) -> Path:
 
 
 def records(seed: int, side: int) -> Iterator[dict[str, Any]]:
-    """Conversations as `album` writes them, without end, about pictures of the training side: two to five things, no
-    two of a shape or a colour, and for each one question, which colour it has or which shape. Half of the pictures are
-    described at the end: before the questions it would be a text to read the answers from."""
+    """Conversations as `album` writes them, without end, about pictures of the training side. Half of them are
+    look-ups: two to five things, no two of a shape or a colour, and for each one question, which colour it has or which
+    shape; every other one of them is described at the end: before the questions it would be a text to read the answers
+    from. The other half is counting, and where what is named lies."""
     generator = random.Random(f"look-ups {seed}")
+    asked = drawn(seed + 1, _ASKED)  # others than the album's
     while True:
+        if generator.random() >= _LOOK_UPS:
+            yield conversation(next(asked), side, generator)
+            continue
         scene = _scene(generator)
         if side_of(f"picture {scene.content()}") == "train":
             told = [(describe.asked(generator), describe.described(scene))] if generator.random() < _TOLD else []

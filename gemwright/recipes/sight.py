@@ -4,10 +4,10 @@
 
 `RUNS/pocket/model` is the model that reads, `RUNS/curriculum` what it read. A tower that begins by looking at what
 is near (`neighbours`) learns to name what lies where in drawn pictures (`naming`), and is put before the decoder. Both
-learn from questions about pictures and full descriptions of them (`album`), have a lesson of nothing but looking up
-(`looking`), which is short because they can describe, and go on with the album more slowly. Beside the pictures they
-always read texts that the decoder knows, in the end as many tokens of them: else it forgets most of its skills. The
-weakest come more often.
+learn from questions about pictures and full descriptions of them (`album`), have a lesson of little but finding what is
+named (`looking`), which is short because they can describe, and go on with the album more slowly. Beside the pictures
+they always read texts that the decoder knows, in the end as many tokens of them: else it forgets most of its skills.
+The weakest come more often.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from gemwright.weights.save import save
 from gemwright.weights.side_files import tokenizer_files
 
 PICTURES = 45_000  # as many as the run reads once
-EARLY = (1000, 200)  # steps of the lessons before
+EARLY = (1000, 400)  # steps of the lessons before
 _EARLY = 3e-3  # the rate of these; after them, as much would undo what was learnt
 TEXTS = 90_000  # conversations without pictures
 _WEAK = 0.4  # of these: tasks that the model that reads still does badly
@@ -89,7 +89,7 @@ def sight(out: str | Path) -> Run:
         step=Step(tokens=4 * ROW, micro=4 * ROW, recompute=False),
         optim=Optim(kind="muon", rate=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
         schedule=Schedule(kind="wsd", warmup=30, floor=0.02, decay=0.65),
-        steps=2000,
+        steps=1600,
         seed=1,
         compute="bfloat16",
         ema=None,
