@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,23 @@ import numpy
 
 from gemwright.image.picture import picture as known
 from gemwright.image.resize import square
-from gemwright.recipes.album import conversation, drawn, record, write
-from gemwright.tasks.pictures import compose, describe
+from gemwright.recipes.album import record, write
+from gemwright.tasks.pictures import compose
 from gemwright.tasks.pictures.draw import draw
-from gemwright.tasks.pictures.more import look_ups
+from gemwright.tasks.pictures.more import Pair, counts, existences, look_ups, places, relations
 from gemwright.tasks.pictures.scene import SHAPES, Scene
 from gemwright.tasks.split import side_of
 
 _PICTURES = 44  # that a step reads
-_LOOK_UPS = 0.5  # of the pictures; the others are asked about as in the album, but for this:
-_ASKED = {"count": 5, "count_colour": 4, "place": 2, "relation": 4, "exists": 2}
-_MOST = 5  # things of a picture
-_TOLD = 0.5  # of the pictures of look-ups are described as well
+# What is asked about a picture, how often, and how many things it has at least and at most.
+_ASKED: tuple[tuple[Callable[[random.Random, Scene], list[Pair]], int, tuple[int, int]], ...] = (
+    (counts, 30, (1, 6)),
+    (relations, 25, (2, 4)),
+    (places, 20, (2, 5)),
+    (look_ups, 15, (2, 5)),
+    (existences, 10, (1, 4)),
+)
+_DIFFER = (places, look_ups)  # need things that share neither shape nor colour
 
 
 def prepare(path: Path, *, seed: int, steps: int, side: int) -> Path:
@@ -39,25 +44,25 @@ def prepare(path: Path, *, seed: int, steps: int, side: int) -> Path:
 
 
 def records(seed: int, side: int) -> Iterator[dict[str, Any]]:
-    """Conversations as `album` writes them, without end, about pictures of the training side. Half of them are
-    look-ups: two to five things, no two of a shape or a colour, and for each one question, which colour it has or which
-    shape; every other one of them is described at the end: before the questions it would be a text to read the answers
-    from. The other half is counting, and where what is named lies."""
-    generator = random.Random(f"look-ups {seed}")
-    asked = drawn(seed + 1, _ASKED)  # others than the album's
+    """Conversations as `album` writes them, without end, about pictures of the training side: one kind of question a
+    picture, a few times."""
+    generator = random.Random(f"looking {seed}")
     while True:
-        if generator.random() >= _LOOK_UPS:
-            yield conversation(next(asked), side, generator)
-            continue
-        scene = _scene(generator)
-        if side_of(f"picture {scene.content()}") == "train":
-            told = [(describe.asked(generator), describe.described(scene))] if generator.random() < _TOLD else []
+        (ask, _, (least, most)), *_ = generator.choices(_ASKED, [often for _, often, _ in _ASKED])
+        scene = _scene(generator, generator.randint(least, most), differ=ask in _DIFFER)
+        turns = ask(generator, scene)
+        if turns and side_of(f"picture {scene.content()}") == "train":
             seen = square(known(numpy.asarray(draw(scene)), "picture"), side)
-            yield record([*look_ups(generator, scene), *told], [seen], scene.to_json())
+            yield record(turns, [seen], scene.to_json())
 
 
-def _scene(generator: random.Random) -> Scene:
-    count = generator.randint(2, _MOST)
+def _scene(generator: random.Random, count: int, *, differ: bool) -> Scene:
+    """Things that all `differ` in shape and in colour, or such of few shapes and colours that there is much to tell
+    apart."""
     background, colours = compose.palette(generator)
-    kinds = list(zip(generator.sample(SHAPES, count), generator.sample(colours, count), strict=True))
+    if differ:
+        kinds = list(zip(generator.sample(SHAPES, count), generator.sample(colours, count), strict=True))
+    else:
+        shapes = generator.sample(SHAPES, generator.randint(1, 3))
+        kinds = compose.kinds(generator, count, shapes, colours[: generator.randint(1, 4)])
     return compose.scatter(generator, background, kinds)

@@ -43,7 +43,7 @@ from gemwright.weights.save import save
 from gemwright.weights.side_files import tokenizer_files
 
 PICTURES = 45_000  # as many as the run reads once
-EARLY = (1000, 400)  # steps of the lessons before
+EARLY = (1000, 700)  # steps of the lessons before
 _EARLY = 3e-3  # the rate of these; after them, as much would undo what was learnt
 TEXTS = 90_000  # conversations without pictures
 _WEAK = 0.4  # of these: tasks that the model that reads still does badly

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from gemwright.tasks.pictures import wording
-from gemwright.tasks.pictures.questions import CLEAR, MOST, RELATIONS, SIDES, a_language, called, where
+from gemwright.tasks.pictures.questions import CLEAR, MOST, RELATIONS, SIDES, a_language
 from gemwright.tasks.pictures.scene import COLOURS, SHAPES, Scene, Thing
 from gemwright.tasks.pictures.wording import SPOKEN, filled
 from gemwright.tasks.pictures.worked import compared, counted
@@ -50,6 +50,33 @@ def look_ups(generator: random.Random, scene: Scene) -> list[Pair]:
         found.append(asked(generator, language, thing))
     generator.shuffle(found)
     return found
+
+
+def counts(generator: random.Random, scene: Scene) -> list[Pair]:
+    """Up to two counts of things: of a shape, of a colour, of all."""
+    return _drawn(
+        generator, scene, generator.sample((_count, _count, _count, _count_colour, _count_colour, _count_all), 2)
+    )
+
+
+def places(generator: random.Random, scene: Scene) -> list[Pair]:
+    """On which side of the picture things lie: up to four questions, of one thing not the same twice."""
+    return _drawn(generator, scene, [_place] * 8)[:4]
+
+
+def relations(generator: random.Random, scene: Scene) -> list[Pair]:
+    """Up to two questions, which of two things lies where."""
+    return _drawn(generator, scene, [_relation] * 2)
+
+
+def existences(generator: random.Random, scene: Scene) -> list[Pair]:
+    """Up to two questions, whether there is such a thing."""
+    return _drawn(generator, scene, [_exists] * 2)
+
+
+def _drawn(generator: random.Random, scene: Scene, kinds: Sequence[Kind]) -> list[Pair]:
+    """A question of each kind, none twice."""
+    return list(dict(pair for kind in kinds if (pair := kind(generator, scene))).items())
 
 
 def _language(generator: random.Random) -> wording.Language:
@@ -100,35 +127,35 @@ def _count(generator: random.Random, scene: Scene) -> Pair | None:
     shape = _asked_for(generator, {thing.shape for thing in scene.things}, SHAPES)
     language = _language(generator)
     text = wording.about_shape(generator.choice(wording.COUNT[language.name]), language, shape)
-    return _counted(text, scene, [thing for thing in scene.things if thing.shape == shape])
+    return _counted(text, scene, shape, [thing for thing in scene.things if thing.shape == shape])
 
 
 def _count_colour(generator: random.Random, scene: Scene) -> Pair | None:
     others = tuple(name for name in COLOURS if name != scene.background)
     colour = _asked_for(generator, {thing.colour for thing in scene.things}, others)
     text = generator.choice(wording.COUNT_THINGS).format(things=f"{colour} things")
-    return _counted(text, scene, [thing for thing in scene.things if thing.colour == colour])
+    return _counted(text, scene, colour, [thing for thing in scene.things if thing.colour == colour])
 
 
 def _count_all(generator: random.Random, scene: Scene) -> Pair | None:
     things = generator.choice(("shapes", "things"))
-    return _counted(generator.choice(wording.COUNT_THINGS).format(things=things), scene, scene.things)
+    return _counted(generator.choice(wording.COUNT_THINGS).format(things=things), scene, "all", scene.things)
 
 
-def _counted(text: str, scene: Scene, things: Sequence[Thing]) -> Pair | None:
-    return (text, counted(scene, things)) if len(things) <= MOST else None
+def _counted(text: str, scene: Scene, what: str, things: Sequence[Thing]) -> Pair | None:
+    return (text, counted(scene, what, things)) if len(things) <= MOST else None
 
 
 def _place(generator: random.Random, scene: Scene) -> Pair | None:
     axis = generator.choice(list(SIDES))
-    things = [one for one in _alone(scene, _kind) if abs(where(axis, one, scene) - 0.5) >= CLEAR]
+    things = [one for one in _alone(scene, _kind) if abs(scene.along(axis, one) - 0.5) >= CLEAR]
     if not things:
         return None
     thing, sides = generator.choice(things), SIDES[axis]
     single = thing in _alone(scene, lambda one: one.shape) and generator.random() < 0.5
     choice = " or ".join(generator.sample([said for _, said in sides], 2))
-    text = filled(generator.choice(wording.WHERE), a=f"the {thing.shape if single else called(thing)}", choice=choice)
-    return text, sides[where(axis, thing, scene) > 0.5][0]
+    text = filled(generator.choice(wording.WHERE), a=f"the {thing.shape if single else thing.name}", choice=choice)
+    return text, sides[scene.along(axis, thing) > 0.5][0]
 
 
 def _relation(generator: random.Random, scene: Scene) -> Pair | None:
@@ -137,16 +164,16 @@ def _relation(generator: random.Random, scene: Scene) -> Pair | None:
         (one, other)
         for one in things
         for other in things
-        if abs(where(axis, one, scene) - where(axis, other, scene)) >= CLEAR
+        if abs(scene.along(axis, one) - scene.along(axis, other)) >= CLEAR
     ]
     if not pairs:
         return None
     one, other = generator.choice(pairs)
     low, high = RELATIONS[axis]
-    choice = f"{' or '.join(generator.sample((low, high), 2))}{' of' if axis == 'x' else ''} the {called(other)}"
-    text = filled(generator.choice(wording.WHERE), a=f"the {called(one)}", choice=choice)
-    first, second = where(axis, one, scene), where(axis, other, scene)
-    return text, compared((called(one), first), (called(other), second), low if first < second else high)
+    choice = f"{' or '.join(generator.sample((low, high), 2))}{' of' if axis == 'x' else ''} the {other.name}"
+    text = filled(generator.choice(wording.WHERE), a=f"the {one.name}", choice=choice)
+    answer = low if scene.along(axis, one) < scene.along(axis, other) else high
+    return text, compared(scene, axis, one, other, answer)
 
 
 def _larger(generator: random.Random, scene: Scene) -> Pair | None:
@@ -157,8 +184,8 @@ def _larger(generator: random.Random, scene: Scene) -> Pair | None:
     pair = generator.choice(pairs)
     more = generator.choice(("larger", "bigger", "smaller"))
     a, b = generator.sample(pair, 2)
-    text = filled(generator.choice(wording.LARGER), more=more, a=f"the {called(a)}", b=f"the {called(b)}")
-    return text, f"the {called(pair[more == 'smaller'])}"
+    text = filled(generator.choice(wording.LARGER), more=more, a=f"the {a.name}", b=f"the {b.name}")
+    return text, f"the {pair[more == 'smaller'].name}"
 
 
 def _exists(generator: random.Random, scene: Scene) -> Pair:

@@ -13,8 +13,8 @@ from gemwright.tasks import lexicon
 from gemwright.tasks.item import RIGHT, Draw, Item, Verdict, normalise, user, wrong
 from gemwright.tasks.judging import judge_number
 from gemwright.tasks.pictures import compose, wording
-from gemwright.tasks.pictures.compose import Kind, kinds, others, palette, scatter, shapes_but
-from gemwright.tasks.pictures.scene import COLOURS, LEVELS, SHAPES, SIZES, Scene, Thing
+from gemwright.tasks.pictures.compose import kinds, others, palette, scatter, shapes_but
+from gemwright.tasks.pictures.scene import COLOURS, LEVELS, SHAPES, SIZES, Scene
 from gemwright.tasks.pictures.wording import SPOKEN, filled
 from gemwright.tasks.pictures.worked import compared, counted
 
@@ -51,17 +51,6 @@ def _named(task: str, text: str, scene: Scene, answer: str, wrongs: Iterable[str
 def a_language(random: random.Random) -> str:
     """The name of a language: mostly English."""
     return "English" if random.random() < _ENGLISH_SHARE else random.choice(lexicon.NAMES[1:])
-
-
-def called(kind: Kind | Thing) -> str:
-    """How a thing is called: red circle."""
-    shape, colour = (kind.shape, kind.colour) if isinstance(kind, Thing) else kind
-    return f"{colour} {shape}"
-
-
-def where(axis: str, thing: Thing, scene: Scene) -> float:
-    """The middle of a thing on an axis, from 0 to 1."""
-    return thing.x / scene.width if axis == "x" else thing.y / scene.height
 
 
 def colour(random: random.Random) -> Item:
@@ -110,7 +99,7 @@ def _counted(task: str, random: random.Random, number: int) -> Item:
     scene = scatter(random, background, asked + rest)
     text = wording.about_shape(random.choice(wording.COUNT[language.name]), language, shape)
     things = [thing for thing in scene.things if thing.shape == shape]
-    return _item(task, text, scene, counted(scene, things), number=number)
+    return _item(task, text, scene, counted(scene, shape, things), number=number)
 
 
 def count_colour(random: random.Random) -> Item:
@@ -121,7 +110,7 @@ def count_colour(random: random.Random) -> Item:
     scene = scatter(random, background, asked + kinds(random, random.randint(not number, 2), SHAPES, colours))
     text = random.choice(wording.COUNT_THINGS).format(things=f"{colour} things")
     things = [thing for thing in scene.things if thing.colour == colour]
-    return _item("count_colour", text, scene, counted(scene, things), number=number)
+    return _item("count_colour", text, scene, counted(scene, colour, things), number=number)
 
 
 def count_all(random: random.Random) -> Item:
@@ -130,7 +119,7 @@ def count_all(random: random.Random) -> Item:
     background, colours = palette(random)
     scene = scatter(random, background, kinds(random, number, SHAPES, colours))
     text = random.choice(wording.COUNT_THINGS).format(things=random.choice(("shapes", "things")))
-    return _item("count_all", text, scene, counted(scene, scene.things), number=number)
+    return _item("count_all", text, scene, counted(scene, "all", scene.things), number=number)
 
 
 def place(random: random.Random) -> Item:
@@ -144,10 +133,10 @@ def place(random: random.Random) -> Item:
         rest = kinds(random, random.randint(0, 3), shapes_but(shape), colours)
         return scatter(random, background, [(shape, colours[0]), *rest])
 
-    scene = _until(draw, lambda scene: abs(where(axis, scene.things[0], scene) - 0.5) >= CLEAR)
-    answer = low if where(axis, scene.things[0], scene) < 0.5 else high
+    scene = _until(draw, lambda scene: abs(scene.along(axis, scene.things[0]) - 0.5) >= CLEAR)
+    answer = low if scene.along(axis, scene.things[0]) < 0.5 else high
     choice = " or ".join(random.sample((at_low, at_high), 2))
-    name = random.choice((f"the {shape}", f"the {called(scene.things[0])}"))
+    name = random.choice((f"the {shape}", f"the {scene.things[0].name}"))
     text = filled(random.choice(wording.WHERE), a=name, choice=choice)
     return _named("place", text, scene, answer, (low, high))
 
@@ -156,21 +145,16 @@ def relation(random: random.Random) -> Item:
     """Is one thing left or right of another, above or below it?"""
     axis, (low, high) = random.choice(list(RELATIONS.items()))
 
-    def places(scene: Scene) -> tuple[float, float]:
+    def apart(scene: Scene) -> float:
         one, other = scene.things[:2]
-        return where(axis, one, scene), where(axis, other, scene)
+        return scene.along(axis, other) - scene.along(axis, one)
 
-    def clear(scene: Scene) -> bool:
-        one, other = places(scene)
-        return abs(one - other) >= CLEAR
-
-    scene = _until(lambda: _different(random, 2), clear)
-    one, other = (called(thing) for thing in scene.things[:2])
-    choice = f"{' or '.join(random.sample((low, high), 2))}{' of' if axis == 'x' else ''} the {other}"
-    text = filled(random.choice(wording.WHERE), a=f"the {one}", choice=choice)
-    first, second = places(scene)
-    answer = low if first < second else high
-    return _named("relation", text, scene, answer, (low, high), ideal=compared((one, first), (other, second), answer))
+    scene = _until(lambda: _different(random, 2), lambda scene: abs(apart(scene)) >= CLEAR)
+    one, other = scene.things[:2]
+    choice = f"{' or '.join(random.sample((low, high), 2))}{' of' if axis == 'x' else ''} the {other.name}"
+    text = filled(random.choice(wording.WHERE), a=f"the {one.name}", choice=choice)
+    answer = low if apart(scene) > 0 else high
+    return _named("relation", text, scene, answer, (low, high), ideal=compared(scene, axis, one, other, answer))
 
 
 def larger(random: random.Random) -> Item:
@@ -180,9 +164,9 @@ def larger(random: random.Random) -> Item:
     one, other = scene.things[:2]
     more, size = random.choice((("larger", "large"), ("bigger", "large"), ("smaller", "small")))
     answer, wrong = (one, other) if one.size == size else (other, one)
-    text = filled(random.choice(wording.LARGER), more=more, a=f"the {called(one)}", b=f"the {called(other)}")
+    text = filled(random.choice(wording.LARGER), more=more, a=f"the {one.name}", b=f"the {other.name}")
     barred = {wrong.colour, wrong.shape} - {answer.colour, answer.shape}
-    return _named("larger", text, scene, called(answer), barred, ideal=f"the {called(answer)}")
+    return _named("larger", text, scene, answer.name, barred, ideal=f"the {answer.name}")
 
 
 def exists(random: random.Random) -> Item:

@@ -36,6 +36,11 @@ class Thing:
     y: int
     radius: int
 
+    @property
+    def name(self) -> str:
+        """What it is called: "red circle"."""
+        return f"{self.colour} {self.shape}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
@@ -100,6 +105,10 @@ class Scene:
             return cls(**fields)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a record of a scene: {error!r}") from error
+
+    def along(self, axis: str, thing: Thing) -> float:
+        """Where the centre of a thing is on the axis "x" or "y", from 0 to 1."""
+        return thing.x / self.width if axis == "x" else thing.y / self.height
 
     def cell(self, thing: Thing) -> str:
         """The ninth of the picture that holds the centre of a thing: "0 0" is the top left, "2 0" the top right."""

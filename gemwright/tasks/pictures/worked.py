@@ -6,22 +6,25 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from gemwright.tasks.pictures.describe import in_order, third
-from gemwright.tasks.pictures.scene import Scene, Thing
+from gemwright.tasks.pictures.scene import COLOURS, Scene, Thing
 
 
-def counted(scene: Scene, fitting: Collection[Thing]) -> str:
-    """How many things of the scene are the ones `fitting`: "red circle top left 0, blue star middle right 1" and, on a
-    line of its own, "= 1"; in the order in which one reads."""
+def counted(scene: Scene, what: str, fitting: Collection[Thing]) -> str:
+    """How many things of the scene are `what`, the ones `fitting`: "star: top left red circle -, middle right blue star
+    1" and, on a line of its own, "= 1"; in the order in which one reads. What decides stands before its mark: "red: top
+    left circle red 1"."""
     steps, number = [], 0
     for thing in in_order(scene, scene.things):
         number += thing in fitting
-        steps.append(f"{thing.colour} {thing.shape} {third(scene, thing)} {number}")
-    return f"{', '.join(steps)}\n= {number}"
+        name = f"{thing.shape} {thing.colour}" if what in COLOURS else thing.name
+        steps.append(f"{third(scene, thing)} {name} {number if thing in fitting else '-'}")
+    return f"{what}: {', '.join(steps)}\n= {number}"
 
 
-def compared(one: tuple[str, float], other: tuple[str, float], answer: str) -> str:
-    """What follows from where two things are on an axis, from 0 to 1, told in tenths: "red star 2 < blue circle 7" and
-    then "= left"."""
-    first, second = int(10 * one[1]), int(10 * other[1])
+def compared(scene: Scene, axis: str, one: Thing, other: Thing, answer: str) -> str:
+    """What follows from where two things are: the third of the picture, and on the axis that is asked about tenths, as
+    "red star top left 2 < blue circle middle right 7" and then "= left"."""
+    first, second = (int(10 * scene.along(axis, thing)) for thing in (one, other))
     sign = "<" if first < second else ">" if first > second else "="
-    return f"{one[0]} {first} {sign} {other[0]} {second}\n= {answer}"
+    told = (f"{thing.name} {third(scene, thing)} {place}" for thing, place in ((one, first), (other, second)))
+    return f"{f' {sign} '.join(told)}\n= {answer}"
