@@ -43,7 +43,7 @@ from gemwright.weights.save import save
 from gemwright.weights.side_files import tokenizer_files
 
 PICTURES = 45_000  # as many as the run reads once
-EARLY = (1000, 700)  # steps of the lessons before
+EARLY = (1000, 900)  # steps of the lessons before
 _EARLY = 3e-3  # the rate of these; after them, as much would undo what was learnt
 TEXTS = 90_000  # conversations without pictures
 _WEAK = 0.4  # of these: tasks that the model that reads still does badly
@@ -64,8 +64,9 @@ WEAK = {
     "manipulation/initials": 1,
     "manipulation/spell": 1,
 }
-_SHARE = 0.5  # of all tokens: what is said about pictures, and the pictures
-_FIRST, _SECOND = 0.75, 0.85  # the same of the lessons
+_SHARE = 0.5  # of the run's tokens: what is said about pictures, and the pictures
+_FIRST = (0.75, 0.25)  # of the first lesson's tokens: album, texts
+_SECOND = (0.6, 0.2, 0.2)  # of the second's: what it is about; album and texts, else these are forgotten meanwhile
 NAMING = Naming(pictures=60_000, plain=4_000, batch=16, rate=3e-3)
 
 
@@ -105,12 +106,11 @@ def sight(out: str | Path) -> Run:
 def lessons(run: Run, steps: Sequence[int]) -> list[Run]:
     """The two lessons before `run`, of so many steps: the album, from the decoder behind its tower, and look-ups."""
     first, second = run.out / "describing", run.out / "looking"
-    texts = run.data.sources[1]
     describing = replace(
         run,
         name=f"{run.name}, descriptions",
         start=str(run.out / "eyes"),
-        data=replace(run.data, weights=(_FIRST, 1 - _FIRST)),
+        data=replace(run.data, weights=_FIRST),
         optim=replace(run.optim, rate=_EARLY),
         schedule=Schedule(kind="wsd", warmup=steps[0] // 20, floor=1.0, decay=0.0),
         steps=steps[0],
@@ -120,7 +120,7 @@ def lessons(run: Run, steps: Sequence[int]) -> list[Run]:
         describing,
         name=f"{run.name}, look-ups",
         start=str(first / "model"),
-        data=replace(run.data, sources=(str(second / "album.jsonl"), texts), weights=(_SECOND, 1 - _SECOND)),
+        data=replace(run.data, sources=(str(second / "album.jsonl"), *run.data.sources), weights=_SECOND),
         schedule=Schedule(kind="wsd", warmup=steps[1] // 20, floor=0.1, decay=0.5),
         steps=steps[1],
         out=second,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from gemwright.tasks import lexicon
 from gemwright.tasks.item import RIGHT, Draw, Item, Verdict, normalise, user, wrong
-from gemwright.tasks.judging import judge_number
+from gemwright.tasks.judging import final, judge_number, last_line
 from gemwright.tasks.pictures import compose, wording
 from gemwright.tasks.pictures.compose import kinds, others, palette, scatter, shapes_but
 from gemwright.tasks.pictures.scene import COLOURS, LEVELS, SHAPES, SIZES, Scene
@@ -289,12 +289,12 @@ TASKS: dict[str, Draw] = {
 
 
 def judge(item: Item, answer: str) -> Verdict:
-    """A number must be come to; a text must be read letter by letter, in any case; of what can be named, the answer
-    must name what is true and nothing else."""
+    """A number must be come to; a text must be read letter by letter, in any case; of what can be named, the answer, or
+    what its steps come to, must name what is true and nothing else."""
     check = item.check
     if "number" in check:
         return judge_number(answer, check["number"])
-    said = normalise(answer)
+    said = normalise(final(answer) if last_line(answer).startswith("=") else answer)
     if "read" in check:
         return RIGHT if said == normalise(check["read"]) else wrong(f"{answer.strip()[:60]!r} is not {check['read']}")
     named = said.split()
