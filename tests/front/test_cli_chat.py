@@ -303,6 +303,8 @@ def test_ctrl_c_stops_a_reply_and_not_the_program(tiny: Path, tmp_path: Path) ->
         stdout=inside,
         stderr=inside,
         start_new_session=True,
+        # Where the tests run in a shell's background they ignore Ctrl-C, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         read_until(terminal, "> ")
