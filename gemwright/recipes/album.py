@@ -80,11 +80,12 @@ def conversation(item: Item, side: int, generator: random.Random) -> dict[str, A
     shown = views(known(numpy.asarray(picture(item)), "picture"), CUTS if cut else None)
     asked = item.messages[-1].text
     held = Scene.from_json(scene)
-    told = not held.things or generator.random() < _TOLD
     if stepped(item.ideal):
         rest = []  # the steps say most of what could be asked
+    elif not held.things or generator.random() < _TOLD:
+        rest = [(describe.asked(generator), describe.described(held))]
     else:
-        rest = [(describe.asked(generator), describe.described(held))] if told else more(generator, held, _MORE)
+        rest = more(generator, held, _MORE)
     turns = [(f"{_crops(len(shown))}{asked}", item.ideal), *rest]
     return record(turns, [square(one, side) for one in shown], scene)
 

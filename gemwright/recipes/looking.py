@@ -11,7 +11,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
@@ -25,15 +25,26 @@ from gemwright.tasks.pictures.scene import SHAPES, Scene
 from gemwright.tasks.split import side_of
 
 _PICTURES = 44  # that a step reads
-# What is asked about a picture, how often, and how many things it has at least and at most.
-_ASKED: tuple[tuple[Callable[[random.Random, Scene], list[Pair]], int, tuple[int, int]], ...] = (
-    (counts, 30, (1, 6)),
-    (relations, 25, (2, 4)),
-    (places, 20, (2, 5)),
-    (look_ups, 15, (2, 5)),
-    (existences, 10, (1, 4)),
+
+
+class _Asked(NamedTuple):
+    """What is asked about a picture, and how `often`. It has `least` to `most` things; do all shapes and colours
+    `differ`?"""
+
+    ask: Callable[[random.Random, Scene], list[Pair]]
+    often: int
+    least: int
+    most: int
+    differ: bool = False
+
+
+_ASKED = (
+    _Asked(counts, 30, 1, 6),
+    _Asked(relations, 25, 2, 4),
+    _Asked(places, 20, 2, 5, differ=True),
+    _Asked(look_ups, 15, 2, 5, differ=True),
+    _Asked(existences, 10, 1, 4),
 )
-_DIFFER = (places, look_ups)  # need things that share neither shape nor colour
 
 
 def prepare(path: Path, *, seed: int, steps: int, side: int) -> Path:
@@ -48,9 +59,9 @@ def records(seed: int, side: int) -> Iterator[dict[str, Any]]:
     picture, a few times."""
     generator = random.Random(f"looking {seed}")
     while True:
-        (ask, _, (least, most)), *_ = generator.choices(_ASKED, [often for _, often, _ in _ASKED])
-        scene = _scene(generator, generator.randint(least, most), differ=ask in _DIFFER)
-        turns = ask(generator, scene)
+        (kind,) = generator.choices(_ASKED, [each.often for each in _ASKED])
+        scene = _scene(generator, generator.randint(kind.least, kind.most), differ=kind.differ)
+        turns = kind.ask(generator, scene)
         if turns and side_of(f"picture {scene.content()}") == "train":
             seen = square(known(numpy.asarray(draw(scene)), "picture"), side)
             yield record(turns, [seen], scene.to_json())

@@ -37,7 +37,6 @@ class StandIn(ThreadingHTTPServer):
         self.key = ""  # asked for, if there is one
         self.busy = True
         self.looks = 0  # at /cache
-        self.pause = 0.0  # seconds between two pieces
         self.left, self.release = threading.Event(), threading.Event()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -107,7 +106,6 @@ class _Handler(BaseHTTPRequestHandler):
             return
         for at in range(0, len(self.server.answer), 7):
             self._piece(self.server.answer[at : at + 7])
-            self.server.release.wait(self.server.pause)
         self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
         self._event({"choices": [], "usage": USAGE})
         self.wfile.write(b"data: [DONE]\n\n")

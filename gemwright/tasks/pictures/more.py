@@ -13,7 +13,7 @@ from gemwright.tasks.pictures import wording
 from gemwright.tasks.pictures.questions import CLEAR, MOST, RELATIONS, SIDES, a_language
 from gemwright.tasks.pictures.scene import COLOURS, SHAPES, Scene, Thing
 from gemwright.tasks.pictures.wording import SPOKEN, filled
-from gemwright.tasks.pictures.worked import compared, counted
+from gemwright.tasks.pictures.worked import ALL, compared, counted, fits
 
 Pair = tuple[str, str]  # question and answer
 Kind = Callable[[random.Random, Scene], Pair | None]
@@ -127,23 +127,23 @@ def _count(generator: random.Random, scene: Scene) -> Pair | None:
     shape = _asked_for(generator, {thing.shape for thing in scene.things}, SHAPES)
     language = _language(generator)
     text = wording.about_shape(generator.choice(wording.COUNT[language.name]), language, shape)
-    return _counted(text, scene, shape, [thing for thing in scene.things if thing.shape == shape])
+    return _counted(text, scene, shape)
 
 
 def _count_colour(generator: random.Random, scene: Scene) -> Pair | None:
     others = tuple(name for name in COLOURS if name != scene.background)
     colour = _asked_for(generator, {thing.colour for thing in scene.things}, others)
     text = generator.choice(wording.COUNT_THINGS).format(things=f"{colour} things")
-    return _counted(text, scene, colour, [thing for thing in scene.things if thing.colour == colour])
+    return _counted(text, scene, colour)
 
 
 def _count_all(generator: random.Random, scene: Scene) -> Pair | None:
     things = generator.choice(("shapes", "things"))
-    return _counted(generator.choice(wording.COUNT_THINGS).format(things=things), scene, "all", scene.things)
+    return _counted(generator.choice(wording.COUNT_THINGS).format(things=things), scene, ALL)
 
 
-def _counted(text: str, scene: Scene, what: str, things: Sequence[Thing]) -> Pair | None:
-    return (text, counted(scene, what, things)) if len(things) <= MOST else None
+def _counted(text: str, scene: Scene, what: str) -> Pair | None:
+    return (text, counted(scene, what)) if sum(fits(thing, what) for thing in scene.things) <= MOST else None
 
 
 def _place(generator: random.Random, scene: Scene) -> Pair | None:

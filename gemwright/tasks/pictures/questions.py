@@ -16,7 +16,7 @@ from gemwright.tasks.pictures import compose, wording
 from gemwright.tasks.pictures.compose import kinds, others, palette, scatter, shapes_but
 from gemwright.tasks.pictures.scene import COLOURS, LEVELS, SHAPES, SIZES, Scene
 from gemwright.tasks.pictures.wording import SPOKEN, filled
-from gemwright.tasks.pictures.worked import compared, counted
+from gemwright.tasks.pictures.worked import ALL, compared, counted
 
 SKILL = "pictures"
 FEW, MOST = 4, 6  # the greatest number that most tasks ask for, and that one does
@@ -98,8 +98,7 @@ def _counted(task: str, random: random.Random, number: int) -> Item:
     rest = kinds(random, random.randint(not number, 2), shapes_but(shape), colours)
     scene = scatter(random, background, asked + rest)
     text = wording.about_shape(random.choice(wording.COUNT[language.name]), language, shape)
-    things = [thing for thing in scene.things if thing.shape == shape]
-    return _item(task, text, scene, counted(scene, shape, things), number=number)
+    return _item(task, text, scene, counted(scene, shape), number=number)
 
 
 def count_colour(random: random.Random) -> Item:
@@ -109,8 +108,7 @@ def count_colour(random: random.Random) -> Item:
     asked = kinds(random, number, SHAPES, (colour,))
     scene = scatter(random, background, asked + kinds(random, random.randint(not number, 2), SHAPES, colours))
     text = random.choice(wording.COUNT_THINGS).format(things=f"{colour} things")
-    things = [thing for thing in scene.things if thing.colour == colour]
-    return _item("count_colour", text, scene, counted(scene, colour, things), number=number)
+    return _item("count_colour", text, scene, counted(scene, colour), number=number)
 
 
 def count_all(random: random.Random) -> Item:
@@ -119,7 +117,7 @@ def count_all(random: random.Random) -> Item:
     background, colours = palette(random)
     scene = scatter(random, background, kinds(random, number, SHAPES, colours))
     text = random.choice(wording.COUNT_THINGS).format(things=random.choice(("shapes", "things")))
-    return _item("count_all", text, scene, counted(scene, "all", scene.things), number=number)
+    return _item("count_all", text, scene, counted(scene, ALL), number=number)
 
 
 def place(random: random.Random) -> Item:
@@ -294,10 +292,10 @@ def judge(item: Item, answer: str) -> Verdict:
     check = item.check
     if "number" in check:
         return judge_number(answer, check["number"])
-    said = normalise(final(answer) if last_line(answer).startswith("=") else answer)
     if "read" in check:
-        return RIGHT if said == normalise(check["read"]) else wrong(f"{answer.strip()[:60]!r} is not {check['read']}")
-    named = said.split()
+        right = normalise(answer) == normalise(check["read"])
+        return RIGHT if right else wrong(f"{answer.strip()[:60]!r} is not {check['read']}")
+    named = normalise(final(answer) if last_line(answer).startswith("=") else answer).split()
     if missing := [each for each in normalise(check["answer"]).split() if each not in named]:
         return wrong(f"{answer.strip()[:60]!r} does not name {missing[0]!r}")
     if also := [each for each in check["others"] if normalise(each) in named]:

@@ -3,21 +3,26 @@ says how many fit so far; what is compared is measured first."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from gemwright.tasks.pictures.describe import in_order, third
 from gemwright.tasks.pictures.scene import COLOURS, Scene, Thing
 
+ALL = "all"  # what is counted where every thing is
 
-def counted(scene: Scene, what: str, fitting: Collection[Thing]) -> str:
-    """How many things of the scene are `what`, the ones `fitting`: "star: top left red circle -, middle right blue star
-    1" and, on a line of its own, "= 1"; in the order in which one reads. What decides stands before its mark: "red: top
-    left circle red 1"."""
+
+def fits(thing: Thing, what: str) -> bool:
+    """Is a thing of the shape or the colour `what`, or are `ALL` meant?"""
+    return what in (ALL, thing.shape, thing.colour)
+
+
+def counted(scene: Scene, what: str) -> str:
+    """How many things of the scene fit `what`: "star: top left red circle -, middle right blue star 1" and, on a line
+    of its own, "= 1"; in the order in which one reads. What decides stands before its mark: "red: top left circle red
+    1"."""
     steps, number = [], 0
     for thing in in_order(scene, scene.things):
-        number += thing in fitting
+        number += fits(thing, what)
         name = f"{thing.shape} {thing.colour}" if what in COLOURS else thing.name
-        steps.append(f"{third(scene, thing)} {name} {number if thing in fitting else '-'}")
+        steps.append(f"{third(scene, thing)} {name} {number if fits(thing, what) else '-'}")
     return f"{what}: {', '.join(steps)}\n= {number}"
 
 

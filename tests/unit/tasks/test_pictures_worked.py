@@ -24,22 +24,20 @@ def _scene(*things: Thing) -> Scene:
 
 
 def test_to_count_is_to_go_through_what_is_there_as_one_reads() -> None:
-    one, two = _thing(85, 50), _thing(50, 90, "blue", "heart")
-    scene = _scene(one, two, _thing(10, 10), _thing(30, 5, "green", "cross"))
-    assert counted(scene, "star", [one, scene.things[2]]) == (
+    things = (_thing(85, 50), _thing(50, 90, "blue", "heart"), _thing(10, 10), _thing(30, 5, "green", "cross"))
+    scene = _scene(*things)
+    assert counted(scene, "star") == (
         "star: top left red star 1, top left green cross -, middle right red star 2, bottom centre blue heart -\n= 2"
     )
-    assert counted(scene, "all", scene.things) == (
+    assert counted(scene, "all") == (
         "all: top left red star 1, top left green cross 2, middle right red star 3, bottom centre blue heart 4\n= 4"
     )
 
 
 def test_what_decides_stands_before_its_mark() -> None:
     scene = _scene(_thing(85, 50), _thing(50, 90, "blue", "heart"))
-    assert counted(scene, "blue", scene.things[1:]) == (
-        "blue: middle right star red -, bottom centre heart blue 1\n= 1"
-    )
-    assert counted(scene, "green", ()).endswith("heart blue -\n= 0")
+    assert counted(scene, "blue") == ("blue: middle right star red -, bottom centre heart blue 1\n= 1")
+    assert counted(scene, "green").endswith("heart blue -\n= 0")
 
 
 @pytest.mark.parametrize(
