@@ -42,12 +42,14 @@ SKILLS = {
     "dialogue": 6,
     "refusals": 3,
 }
-# Tasks that need what words are made of, which takes longest, beside their skills' shares.
+# What takes longest, beside its skill's share: what words are made of, and what stands in a text or at its end.
 HARDER = {
     "instructions/upper": 3,
     "instructions/lower": 2,
     "instructions/sort": 4,
     "instructions/two": 4,
+    "instructions/holds": 3,
+    "instructions/last": 3,
     "manipulation/spell": 2,
     "manipulation/backwards": 3,
     "manipulation/initials": 3,

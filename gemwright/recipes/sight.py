@@ -42,7 +42,7 @@ from gemwright.train.schedule import Schedule
 from gemwright.weights.save import save
 from gemwright.weights.side_files import tokenizer_files
 
-PICTURES = 45_000  # as many as the run reads once
+PICTURES = 45_000  # nearly as many as the run reads once
 EARLY = (1000, 900)  # steps of the lessons before
 _EARLY = 3e-3  # the rate of these; after them, as much would undo what was learnt
 TEXTS = 90_000  # conversations without pictures
@@ -90,7 +90,7 @@ def sight(out: str | Path) -> Run:
         step=Step(tokens=4 * ROW, micro=4 * ROW, recompute=False),
         optim=Optim(kind="muon", rate=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, decay=0.1, clip=1.0),
         schedule=Schedule(kind="wsd", warmup=30, floor=0.02, decay=0.65),
-        steps=1600,
+        steps=2400,
         seed=1,
         compute="bfloat16",
         ema=None,
