@@ -65,8 +65,8 @@ demo: install
 	@echo '$$ gemwright inspect'
 	@$(BIN)/gemwright inspect
 	@echo
-	@echo '$$ gemwright generate "def "'
-	@$(BIN)/gemwright generate "def "
+	@echo '$$ gemwright generate --chat "Please write this in French: The dog is black."'
+	@$(BIN)/gemwright generate --chat "Please write this in French: The dog is black."
 	@echo
 	@echo "To talk to it: $(BIN)/gemwright chat"
 

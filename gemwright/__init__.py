@@ -4,7 +4,7 @@ The public face is fetched on first touch, so that `import gemwright` costs noth
 
     import gemwright as gw
     lm = gw.load("folder-or-hub-name")
-    lm.generate("def ", sampling=gw.Sampling(max_tokens=64, temperature=0))
+    lm.generate("Once upon a time", sampling=gw.Sampling(max_tokens=64, temperature=0))
 """
 
 from __future__ import annotations

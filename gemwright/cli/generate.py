@@ -53,7 +53,7 @@ def run(
 
     The text appears as it is drawn. Pictures come before the prompt, or where it says <start_of_image>.
 
-    Example: [bold]gemwright generate "def " --max-tokens 64 --temperature 0[/bold]
+    Example: [bold]gemwright generate --chat "What is 47 + 38?" --temperature 0[/bold]
     """
     if logprobs is not None and not json:
         raise UserError("log-probabilities have no place in running text", hint="add --json")

@@ -68,7 +68,7 @@ def gemwright_command(
 
     Without a model's name every command takes the small embedded one, so that this works offline at once:
 
-    [bold]gemwright generate "def "[/bold]
+    [bold]gemwright generate --chat "What is 47 + 38?"[/bold]
     """
 
 

@@ -1,4 +1,4 @@
-"""The embedded model, and the shortest whole recipe: a small Gemma 3 that learns to write as Python's own library does.
+"""The shortest whole recipe: a small Gemma 3 that learns to write as Python's own library does.
 
 Everything comes from text that every Python installation carries: first the vocabulary, then the weights. Half an hour
 on two cores gives a Hugging Face folder of a few megabytes. It has never seen a conversation and knows no facts.

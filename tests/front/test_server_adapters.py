@@ -41,7 +41,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         with torch.no_grad():
             for key, parameter in model.named_parameters():
                 if key.endswith("lora_b"):
-                    parameter.normal_(0.0, 0.2, generator=generator)
+                    parameter.normal_(0.0, 1.0, generator=generator)
         found[name] = save_lora(model, tmp_path_factory.mktemp("adapters") / name)
     return found
 
