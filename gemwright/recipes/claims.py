@@ -73,6 +73,7 @@ def measure(run: Run, items: int) -> dict[str, Any]:
     kept = run.out / "measured.json"
     if kept.exists():
         return json.loads(kept.read_text(encoding="utf-8"))
+    _share_tokens(run)
     outcome, folder = family.make(run, resume=True, progress=lambda now: _line(run, now.step, now.steps, now.loss))
     assert folder is not None and outcome.held_out is not None, "it was not stopped"
     skills = pocket.pocket(gemwright.load(folder), count=items)
@@ -83,6 +84,19 @@ def measure(run: Run, items: int) -> dict[str, Any]:
     }
     kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
+
+
+def _share_tokens(run: Run) -> None:
+    """All runs read one text, so its tokens are made once; a run that began with its own keeps them."""
+    mine, shared = run.out / "tokens", run.out.parent / "tokens"
+    if mine.exists():
+        return
+    try:
+        run.out.mkdir(parents=True, exist_ok=True)
+        shared.mkdir(exist_ok=True)
+        mine.symlink_to(shared.resolve(), target_is_directory=True)
+    except OSError as error:
+        raise UserError(f"cannot write {mine}: {error.strerror}", hint="choose another folder") from error
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

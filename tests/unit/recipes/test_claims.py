@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gemwright.errors import UserError
 from gemwright.recipes import claims
 from gemwright.recipes.claims import Trial, interval, main, planned, summary, trials
 from gemwright.recipes.family import earlier
@@ -100,3 +101,21 @@ def test_a_measured_run_is_not_run_again(tmp_path: Path) -> None:
 def test_nothing_is_said_of_what_has_not_been_run() -> None:
     told = summary({}, 100)
     assert told["pair"]["scratch"] == {"runs": 0} and told["horizon"] == {"small": [], "large": []}
+
+
+def test_the_tokens_of_all_runs_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Path] = []
+
+    def made(run: Run, **_: object) -> Any:
+        (run.out / "tokens" / run.out.name).touch()
+        seen.append((run.out / "tokens").resolve())
+        raise UserError("enough")
+
+    monkeypatch.setattr(claims.family, "make", made)
+    begun = planned(Trial(teacher=None, steps=9, seed=1), tmp_path, TEACHERS, [])
+    own = begun.out / "tokens"
+    own.mkdir(parents=True)
+    for seed in (1, 2, 3):
+        with pytest.raises(UserError, match="enough"):
+            claims.measure(planned(Trial(teacher=None, steps=9, seed=seed), tmp_path, TEACHERS, []), 1)
+    assert seen == [own, tmp_path / "tokens", tmp_path / "tokens"]
