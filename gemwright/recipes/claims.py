@@ -107,8 +107,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def summary(found: dict[Trial, dict[str, Any]], steps: int) -> dict[str, Any]:
-    """The headline pair with intervals, and loss over horizon for each teacher."""
+    """The headline pair with intervals, and loss over horizon for each teacher, of the first seed."""
     pair: dict[str, Any] = {}
+    first = next((trial.seed for trial in found), None)
     for teacher in (None, "large"):
         runs = [one for trial, one in found.items() if trial.teacher == teacher and trial.steps == steps]
         pair[teacher or "scratch"] = {
@@ -116,14 +117,19 @@ def summary(found: dict[Trial, dict[str, Any]], steps: int) -> dict[str, Any]:
             **{what: interval([run[what] for run in runs]) for what in ("loss", "skill") if runs},
         }
     horizon = {
-        teacher: sorted((trial.steps, one["loss"]) for trial, one in found.items() if trial.teacher == teacher)
+        teacher: sorted(
+            (trial.steps, one["loss"])
+            for trial, one in found.items()
+            if (trial.teacher, trial.seed) == (teacher, first)
+        )
         for teacher in ("small", "large")
     }
     return {"steps": steps, "pair": pair, "horizon": horizon}
 
 
 def plot(told: dict[str, Any], path: Path) -> None:
-    """Loss over horizon, one line for each teacher. Raises `UserError` without matplotlib."""
+    """Loss over horizon, one line for each teacher, and the headline's students of nobody with their interval. Raises
+    `UserError` without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -133,9 +139,16 @@ def plot(told: dict[str, Any], path: Path) -> None:
     for (teacher, points), colour in zip(told["horizon"].items(), ("#f9ab00", "#1a73e8"), strict=True):
         if points:
             panel.plot(*zip(*points, strict=True), marker="o", color=colour, label=f"{teacher} teacher")
+    alone = told["pair"]["scratch"]
+    if alone["runs"] > 1:
+        mean, half = alone["loss"]
+        panel.errorbar([told["steps"]], [mean], [half], fmt="s", color="#5f6368", capsize=3, label="no teacher")
     panel.set(xlabel=f"steps of {LESSONS[-1].tokens:,} tokens", ylabel="held-out loss, nats a token", xscale="log")
     panel.spines[["top", "right"]].set_visible(False)
-    if any(told["horizon"].values()):
+    horizons = sorted({steps for points in told["horizon"].values() for steps, _ in points})
+    if horizons:
+        panel.set_xticks(horizons, [f"{steps:,}" for steps in horizons])
+        panel.set_xticks([], minor=True)
         panel.legend(frameon=False)
     figure.savefig(path, dpi=150)
 

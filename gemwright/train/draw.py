@@ -18,7 +18,8 @@ _BLOCK_BYTES = 32 << 20  # of float64 held at a time
 @dataclass(frozen=True, kw_only=True)
 class Samples:
     """What was drawn at each of M positions: `ids` int64, ascending in each row, `counts` int64, how often each was
-    drawn, and `logprobs` float32, what the teacher gives each; all `[M, L]`. A count of 0 marks what fills a row up.
+    drawn, and `logprobs` float32, what the teacher gives each, rounded as a store keeps it (float16), so that a run
+    beside the teacher learns the same as one from the store; all `[M, L]`. A count of 0 marks what fills a row up.
     """
 
     ids: Tensor
@@ -101,5 +102,5 @@ def _draw(logits: Tensor, samples: int, seed: int, serial: Tensor, position: Ten
     slot = first.cumsum(1) - 1
     ids = torch.zeros_like(found).scatter_(1, slot, found)
     counts = torch.zeros_like(found).scatter_add_(1, slot, torch.ones_like(found))
-    logprobs = (logits.gather(1, ids) - total.log()).float().masked_fill(counts == 0, 0.0)
+    logprobs = (logits.gather(1, ids) - total.log()).half().float().masked_fill(counts == 0, 0.0)
     return Samples(ids=ids, counts=counts, logprobs=logprobs)

@@ -103,6 +103,17 @@ def test_nothing_is_said_of_what_has_not_been_run() -> None:
     assert told["pair"]["scratch"] == {"runs": 0} and told["horizon"] == {"small": [], "large": []}
 
 
+def test_the_horizon_is_that_of_the_first_seed() -> None:
+    losses = {("large", 50, 1): 3.0, ("large", 100, 1): 2.0, ("large", 100, 2): 1.0, (None, 100, 1): 4.0}
+    found = {
+        Trial(teacher=teacher, steps=steps, seed=seed): {"loss": loss, "skill": 0.5}
+        for (teacher, steps, seed), loss in losses.items()
+    }
+    told = summary(found, 100)
+    assert told["horizon"] == {"small": [], "large": [(50, 3.0), (100, 2.0)]}
+    assert told["pair"]["large"]["runs"] == 2 and told["pair"]["large"]["loss"][0] == 1.5
+
+
 def test_the_tokens_of_all_runs_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Path] = []
 
