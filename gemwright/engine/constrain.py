@@ -2,7 +2,8 @@
 
 The parser is llguidance's (extra `serve`); this file lends it our vocabulary. Where the grammar leaves a choice, every
 token is allowed whose bytes go on with a text of the grammar; where it leaves none, the token that the tokenizer would
-cut there. Special pieces never stand for their names, and end marks are allowed where the text so far is complete.
+cut there. Special pieces never stand for their names, and end marks are allowed where the text so far is complete. A
+number of a JSON answer ends at `digits.DIGITS` digits in a row where it may.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy
 import torch
 from torch import Tensor
 
+from gemwright.engine import digits
 from gemwright.engine.grammar import Grammar
 from gemwright.errors import UserError
 from gemwright.text import pieces
@@ -55,11 +57,13 @@ class Constraint:
         Raises `UserError` without llguidance, and for a grammar that is wrong, too large, or that no text follows.
         """
         self._vocabulary = vocabulary(tokenizer)
+        self._bytes_of = tokenizer.bytes_of
         self._vocab = vocab
         given = (tokenizer.eos, tokenizer.end_of_turn) if ends is None else ends
         self._ends = [id for id in given if id in self._vocabulary.special and id < vocab]
         self.taken = 0
         self._ended = False
+        self._place = digits.Place() if grammar.json else None
         self._matcher = _compile(grammar, self._vocabulary)
 
     @property
@@ -88,11 +92,35 @@ class Constraint:
         bits = torch.from_numpy(numpy.unpackbits(packed, count=size, bitorder="little"))
         allowed = torch.zeros(self._vocab, dtype=torch.bool)
         allowed[:size] = bits.bool() & self._vocabulary.plain[:size]
+        self._shorten(allowed[:size])
         if self._matcher.is_accepting():
             allowed[self._ends] = True
         if not bool(allowed.any()):
             raise UserError("the grammar leaves no token to draw", hint="no text of this vocabulary follows it")
         return allowed
+
+    def _shorten(self, allowed: Tensor) -> None:
+        """Forbids, in place, what would make a number too long, where it may end or go on in another way; where only
+        digits may come, those behind which it cannot end, if there are others (zeros of a number that may not be 0)."""
+        if self._place is None or self._place.text:
+            return
+        other = self._vocabulary.leading[: len(allowed)] <= digits.DIGITS - self._place.run
+        if bool((allowed & other).any()) or (self._ends and self._matcher.is_accepting()):
+            allowed &= other
+        elif bool(allowed.any()):
+            ending = torch.zeros_like(allowed)
+            ending[[id for id in allowed.nonzero().flatten().tolist() if self._ends_with(id)]] = True
+            allowed &= ending if bool(ending.any()) else allowed
+
+    def _ends_with(self, id: int) -> bool:
+        """Whether a number may end behind this id."""
+        ahead = self._matcher.deep_copy()
+        ahead.try_consume_tokens([id])
+        if ahead.is_accepting():
+            return True
+        packed = numpy.frombuffer(ahead.compute_bitmask(), numpy.uint8)
+        bits = torch.from_numpy(numpy.unpackbits(packed, count=self._vocabulary.size, bitorder="little"))
+        return bool((bits.bool() & (self._vocabulary.leading == 0)).any())
 
     def apply(self, logits: Tensor) -> None:
         """Sets what may not come next to -inf, in place. `logits`: float `[V]`, on any device. Raises as `mask`."""
@@ -111,6 +139,8 @@ class Constraint:
         # A parser that gives up is no mistake of the caller's: the next mask says why.
         if not known or (self._matcher.try_consume_tokens([id]) != 1 and not self._matcher.is_error()):
             raise ValueError(f"id {id} may not come here")
+        if self._place is not None:
+            self._place = self._place.after(self._bytes_of(id))
         self.taken += 1
 
     def forced(self) -> list[int]:
@@ -191,11 +221,12 @@ def _refusal(reason: str, what: str) -> UserError:
 @dataclass(frozen=True)
 class Vocabulary:
     """A tokenizer's pieces as a tree of bytes. `special`: ids that never stand for their names; `plain`: bool
-    `[size]`, all the others."""
+    `[size]`, all the others. `leading`: `[size]`, the digits that each id's bytes begin with."""
 
     trie: llguidance.LLTokenizer
     special: frozenset[int]
     plain: Tensor
+    leading: Tensor
     size: int
 
 
@@ -242,7 +273,8 @@ def vocabulary(tokenizer: Tokenizer) -> Vocabulary:
                 del _built[next(iter(_built))]
             plain = torch.ones(tokenizer.vocab_size, dtype=torch.bool)
             plain[sorted(special)] = False
-            _built[name] = Vocabulary(trie, special, plain, tokenizer.vocab_size)
+            leading = torch.tensor([digits.leading(piece) for piece in wrapped.tokens], dtype=torch.int32)
+            _built[name] = Vocabulary(trie, special, plain, leading, tokenizer.vocab_size)
             wrapped.tokens = []
         return _built[name]
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
 
+from gemwright.engine import bounds
 from gemwright.errors import UserError
 
 Kind = Literal["schema", "regex", "lark", "choices"]
@@ -30,32 +31,36 @@ VISITS = 1_000_000
 class Grammar:
     """Made by `schema`, `regex`, `lark` or `choices`. Equal grammars are equal and hash alike.
 
-    `text` is the schema or the choices as JSON, the expression, or the grammar. `strict`: a keyword of the schema that
-    cannot be enforced is refused; otherwise it is left out.
+    `text` is the schema (its bounds as they can be followed) or the choices as JSON, the expression, or the grammar.
+    `strict`: a keyword of the schema that cannot be enforced is refused; otherwise it is left out. `json`: texts of it
+    are JSON, and their numbers end (`digits`).
     """
 
     kind: Kind
     text: str
     strict: bool = True
+    json: bool = False
 
     @classmethod
     def schema(cls, schema: Mapping[str, Any], strict: bool = True) -> Grammar:
         """JSON that follows a JSON schema (draft 2020-12), compact, properties in the schema's order.
 
-        References within the schema may be recursive, as long as some answer ends.
+        References within the schema may be recursive, as long as some answer ends. Bounds beyond what 64 bits or a
+        double hold move inward (`bounds`).
 
         Raises:
             UserError: not an object of JSON values, larger than `NODES`, `DEPTH` or `CHARACTERS`, or a schema that no
-                finite answer follows.
+                finite answer follows, or none whose numbers have 64 bits.
         """
         if not isinstance(schema, Mapping):
             raise UserError(f"the JSON schema is {schema!r:.60}", hint='give an object, such as {"type": "object"}')
         _measure(schema)
         try:
-            text = json.dumps(schema, allow_nan=False)
+            _short(json.dumps(schema, allow_nan=False), "JSON schema")
+            text = json.dumps(bounds.followed(schema))
         except (TypeError, ValueError) as error:
             raise UserError(f"the JSON schema is no JSON: {error}", hint="give JSON values only") from error
-        grammar = cls("schema", _short(text, "JSON schema"), strict)
+        grammar = cls("schema", text, strict, json=True)
         if not _Ends(json.loads(text)).whole():
             raise UserError(
                 "every answer that follows the JSON schema is endless", hint="give the recursion a way to end"
@@ -77,13 +82,15 @@ class Grammar:
         return cls("regex", _short(expression, "regular expression"))
 
     @classmethod
-    def lark(cls, grammar: str) -> Grammar:
+    def lark(cls, grammar: str, *, json: bool = False) -> Grammar:
         """A text that a context-free grammar yields, in llguidance's dialect of Lark, from its rule `start`.
+
+        `json`: all its texts are JSON values, one after another.
 
         Raises:
             UserError: longer than `CHARACTERS`. What the grammar says is checked by `Constraint`.
         """
-        return cls("lark", _short(grammar, "grammar"))
+        return cls("lark", _short(grammar, "grammar"), json=json)
 
     @classmethod
     def choices(cls, choices: Sequence[str]) -> Grammar:

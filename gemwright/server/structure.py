@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from gemwright.engine.grammar import Grammar
 from gemwright.errors import UserError
@@ -17,8 +19,9 @@ def grammar_of(structure: Structure) -> Grammar | None:
     A required call comes before a form of text. Raises `ApiError` for a form that is not known or cannot be enforced.
     """
     if structure.choice.mode in ("required", "named"):
-        found = tools.grammar(structure.tools, structure.choice, structure.parallel)
-        return None if found is None else _made(lambda: Grammar.lark(found), "tools")
+        offered = [_followed(tool) for tool in structure.tools]
+        found = tools.grammar(offered, structure.choice, structure.parallel)
+        return None if found is None else _made(lambda: Grammar.lark(found, json=True), "tools")
     wanted = structure.response_format
     if wanted is None:
         return None
@@ -31,6 +34,12 @@ def grammar_of(structure: Structure) -> Grammar | None:
     if not isinstance(schema, Mapping):
         raise ApiError(400, "response_format has no schema", param="response_format")
     return _made(lambda: Grammar.schema(schema, strict=inner.get("strict") is True), "response_format")
+
+
+def _followed(tool: tools.Tool) -> tools.Tool:
+    """The tool with parameters that are within the limits of any other schema."""
+    checked = _made(lambda: Grammar.schema(tool.parameters, strict=tool.strict), "tools")
+    return replace(tool, parameters=json.loads(checked.text))
 
 
 def _made(make: Callable[[], Grammar], param: str) -> Grammar:

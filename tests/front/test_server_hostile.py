@@ -224,6 +224,7 @@ FORKS = {
     f"n{index}": {"allOf": [{"$ref": f"#/$defs/n{index + 1}"}, {"$ref": f"#/$defs/n{index + 1}"}]}
     for index in range(60)
 }
+BEYOND = {"type": "integer", "minimum": -(10**30), "maximum": -(10**29)}  # the parser itself would end the process
 LOOKING = {"type": "string", "pattern": "^" + "(a?){500}a{500}" + "$"}
 
 
@@ -236,12 +237,16 @@ LOOKING = {"type": "string", "pattern": "^" + "(a?){500}a{500}" + "$"}
         pytest.param({"$ref": "http://169.254.169.254/schema"}, id="an address"),
         pytest.param({"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}, id="no end"),
         pytest.param(deep(80), id="80 levels"),
+        pytest.param({"type": "object", "properties": {"a": BEYOND}}, id="beyond 64 bits"),
         pytest.param({"type": "object", "properties": {"a": LOOKING}, "required": ["a"]}, id="an expression"),
     ],
 )
 def test_a_schema_that_cannot_be_followed_is_refused(client: openai.OpenAI, schema: Any) -> None:
     with others(client), pytest.raises(openai.BadRequestError):
         ask(client, **schema_of(schema))
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    with pytest.raises(openai.BadRequestError):
+        ask(client, tools=[tool], tool_choice="required")
 
 
 def test_a_schema_ten_thousand_levels_deep_is_refused(live: Live, client: openai.OpenAI) -> None:
