@@ -68,6 +68,9 @@ demo: install
 	@echo '$$ gemwright generate --chat "Please write this in French: The dog is black."'
 	@$(BIN)/gemwright generate --chat "Please write this in French: The dog is black."
 	@echo
+	@echo '$$ gemwright generate --chat "How many hearts are there?" --image gemwright/recipes/demo.png'
+	@$(BIN)/gemwright generate --chat "How many hearts are there?" --image gemwright/recipes/demo.png
+	@echo
 	@echo "To talk to it: $(BIN)/gemwright chat"
 
 test: install-dev

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def run(
-    recipe: Annotated[str, typer.Argument(help="A recipe; pocket makes the embedded model.", show_default=False)],
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe; pocket, then sight make the embedded model.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the run: log, checkpoints, model.", show_default=False)],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
     set: Annotated[

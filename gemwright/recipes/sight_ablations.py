@@ -36,7 +36,7 @@ from gemwright.tasks.split import items
 from gemwright.train.run import Run, override
 
 SIDES = (48, 64, 96)
-PICTURES, EARLY, STEPS, ITEMS = 12_000, (400, 150), 200, 60
+PICTURES, EARLY, STEPS, ITEMS = 15_000, (500, 300), 300, 100
 # What is asked, by what it needs: task and, as width over height, how long the pictures are at least and at most.
 ASKED: dict[str, tuple[tuple[str, ...], float, float]] = {
     "small print": (("fine_print",), 2.0, 9.0),
@@ -92,7 +92,7 @@ def measure(run: Run, reader: Path, drawn: int, early: Sequence[int], count: int
     kept = run.out / "measured.json"
     if kept.exists():
         return json.loads(kept.read_text(encoding="utf-8"))
-    how = replace(sight.NAMING, pictures=4 * drawn, plain=drawn // 2)
+    how = replace(sight.NAMING, pictures=2 * drawn, plain=drawn // 4)
     _, folder = sight.make(run, resume=True, reader=reader, pictures=drawn, early=early, how=how)
     assert folder is not None, "it was not stopped"
     lm = gemwright.load(folder)

@@ -17,6 +17,7 @@ import openai
 import pytest
 import torch
 
+import gemwright
 from gemwright.engine.request import Sampling
 from gemwright.lm import LM
 from gemwright.ops.span import span
@@ -143,7 +144,9 @@ def test_embeddings_are_the_mean_hidden_state_made_one_long(client: openai.OpenA
         ids = torch.tensor(lm.engine.encode(text))
         with torch.no_grad():
             mean = lm.model(ids, span([len(ids)])).double().mean(0)
-        assert torch.allclose(torch.tensor(one.embedding).double(), mean / mean.norm(), atol=1e-4)
+        assert torch.allclose(
+            torch.tensor(one.embedding).double(), mean / mean.norm(), atol=3e-4
+        )  # of bfloat16, in chunks
         assert math.fsum(value * value for value in one.embedding) == pytest.approx(1, abs=1e-5)
     packed = client.embeddings.create(model="pocket", input="a list", encoding_format="base64").data[0].embedding
     assert isinstance(packed, str) and len(base64.b64decode(packed)) == 4 * len(found[0].embedding)
@@ -235,7 +238,6 @@ def test_pictures_are_seen_as_the_engines_own_chat_sees_them(seeing: LM) -> None
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"messages": shown("http://169.254.169.254/latest")}, "messages.0.content.0.image_url"),
         ({"messages": shown("data:image/png;base64,%%%")}, "messages.0.content.0.image_url"),
-        ({"messages": shown(url(photo(0)))}, "messages.0.content.0"),
         ({"messages": [{"role": "user", "content": "word " * 5000}]}, None),
         ({"logit_bias": {"99999999": 1}, "stream": True}, None),
     ],
@@ -244,6 +246,13 @@ def test_a_mistake_is_400_and_names_the_field(client: openai.OpenAI, changes: di
     with pytest.raises(openai.BadRequestError) as found:
         ask(client, extra_body=changes)
     assert found.value.param == param and found.value.type == "invalid_request_error"
+
+
+def test_a_picture_for_a_model_that_does_not_see_is_400(tiny: Path) -> None:
+    refused = pytest.raises(openai.BadRequestError, match="sees no pictures")
+    with running(gemwright.load(tiny)) as live, live.client() as client, refused as found:
+        ask(client, model="tiny", messages=shown(url(photo(0))))
+    assert found.value.param == "messages.0.content.0"
 
 
 def test_another_model_is_404(client: openai.OpenAI) -> None:

@@ -60,4 +60,4 @@ def test_the_embedded_model_says_what_it_was_made_for() -> None:
     from gemwright.weights.hub import embedded
 
     stated = json.loads((embedded() / "config.json").read_text(encoding="utf-8"))
-    assert match.context_of(embedded()) == stated["max_position_embeddings"]
+    assert match.context_of(embedded()) == stated["text_config"]["max_position_embeddings"]
