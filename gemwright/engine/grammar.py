@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
 
-from gemwright.engine import bounds
+from gemwright.engine import bounds, multiples
 from gemwright.errors import UserError
 
 Kind = Literal["schema", "regex", "lark", "choices"]
@@ -57,6 +57,7 @@ class Grammar:
         _measure(schema)
         try:
             _short(json.dumps(schema, allow_nan=False), "JSON schema")
+            multiples.check(schema)
             text = json.dumps(bounds.followed(schema))
         except (TypeError, ValueError) as error:
             raise UserError(f"the JSON schema is no JSON: {error}", hint="give JSON values only") from error

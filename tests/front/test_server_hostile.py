@@ -238,6 +238,9 @@ LOOKING = {"type": "string", "pattern": "^" + "(a?){500}a{500}" + "$"}
         pytest.param({"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}, id="no end"),
         pytest.param(deep(80), id="80 levels"),
         pytest.param({"type": "object", "properties": {"a": BEYOND}}, id="beyond 64 bits"),
+        pytest.param(
+            {"type": "object", "properties": {"a": {"type": "integer", "multipleOf": 2**31}}}, id="remainders"
+        ),
         pytest.param({"type": "object", "properties": {"a": LOOKING}, "required": ["a"]}, id="an expression"),
     ],
 )
