@@ -104,7 +104,10 @@ class Constraint:
         digits may come, those behind which it cannot end, if there are others (zeros of a number that may not be 0)."""
         if self._place is None or self._place.text:
             return
-        other = self._vocabulary.leading[: len(allowed)] <= digits.DIGITS - self._place.run
+        left = digits.DIGITS - self._place.run
+        if self._vocabulary.longest <= left:
+            return
+        other = self._vocabulary.leading[: len(allowed)] <= left
         if bool((allowed & other).any()) or (self._ends and self._matcher.is_accepting()):
             allowed &= other
         elif bool(allowed.any()):
@@ -221,12 +224,14 @@ def _refusal(reason: str, what: str) -> UserError:
 @dataclass(frozen=True)
 class Vocabulary:
     """A tokenizer's pieces as a tree of bytes. `special`: ids that never stand for their names; `plain`: bool
-    `[size]`, all the others. `leading`: `[size]`, the digits that each id's bytes begin with."""
+    `[size]`, all the others. `leading`: `[size]`, the digits that each id's bytes begin with; `longest`: the most of
+    them."""
 
     trie: llguidance.LLTokenizer
     special: frozenset[int]
     plain: Tensor
     leading: Tensor
+    longest: int
     size: int
 
 
@@ -274,7 +279,7 @@ def vocabulary(tokenizer: Tokenizer) -> Vocabulary:
             plain = torch.ones(tokenizer.vocab_size, dtype=torch.bool)
             plain[sorted(special)] = False
             leading = torch.tensor([digits.leading(piece) for piece in wrapped.tokens], dtype=torch.int32)
-            _built[name] = Vocabulary(trie, special, plain, leading, tokenizer.vocab_size)
+            _built[name] = Vocabulary(trie, special, plain, leading, int(leading.max()), tokenizer.vocab_size)
             wrapped.tokens = []
         return _built[name]
 
