@@ -9,13 +9,12 @@ within the schema's own. A constant cannot move: one that would be written as an
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from gemwright.errors import UserError
 
-LARGEST = 9223372036854656000
+LARGEST = 2**63 - 119_808
 """The largest integer of 64 bits that can be followed: a double, and all its digits are written."""
 
 _LEAST = ("minimum", "exclusiveMinimum")
@@ -26,22 +25,22 @@ _CONSTANT = ("const", "enum")
 
 
 def followed(schema: Any) -> Any:
-    """The schema, made of finite JSON values, with bounds that can be followed; everything else as it was, and what is
+    """The schema, as `json` reads it, with bounds that can be followed; everything else as it was, and what is
     no schema too.
 
     Raises:
         UserError: no number of 64 bits lies within a bound, or a constant is an integer that would be rounded.
     """
-    if isinstance(schema, list | tuple):
+    if isinstance(schema, list):
         return [followed(one) for one in schema]
-    if not isinstance(schema, Mapping):
+    if not isinstance(schema, dict):
         return schema
     found: dict[str, Any] = {}
     for key, value in schema.items():
         if key in _CONSTANT:
             _constant(value)
             found[key] = value
-        elif key in _NAMED and isinstance(value, Mapping):
+        elif key in _NAMED and isinstance(value, dict):
             found[key] = {name: followed(one) for name, one in value.items()}
         elif _number(value) and key in _LEAST + _MOST:
             found[key] = _inward(key, value)
@@ -82,12 +81,12 @@ def _inward(key: str, value: int | float) -> int | float:
 
 def _constant(value: Any) -> None:
     """Refuses what would become another number. A reference may point in here, so that bounds are looked at too."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for key, one in value.items():
             if _number(one) and key in _LEAST + _MOST and not -LARGEST <= one <= LARGEST:
                 raise UserError(f"a constant of the JSON schema has {key} {_said(one)}", hint="give it as a text")
             _constant(one)
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list):
         for one in value:
             _constant(one)
     elif isinstance(value, int) and not _exact(value):

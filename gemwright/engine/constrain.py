@@ -86,12 +86,11 @@ class Constraint:
         if self.done:
             raise ValueError("the answer is complete: nothing can come next")
         _check(self._matcher, "cannot be followed any further")
-        packed = numpy.frombuffer(self._matcher.compute_bitmask(), numpy.uint8)
-        _check(self._matcher, "cannot be followed any further")
         size = min(self._vocab, self._vocabulary.size)
-        bits = torch.from_numpy(numpy.unpackbits(packed, count=size, bitorder="little"))
+        bits = _bits(self._matcher, size)
+        _check(self._matcher, "cannot be followed any further")
         allowed = torch.zeros(self._vocab, dtype=torch.bool)
-        allowed[:size] = bits.bool() & self._vocabulary.plain[:size]
+        allowed[:size] = bits & self._vocabulary.plain[:size]
         self._shorten(allowed[:size])
         if self._matcher.is_accepting():
             allowed[self._ends] = True
@@ -113,7 +112,8 @@ class Constraint:
         elif bool(allowed.any()):
             ending = torch.zeros_like(allowed)
             ending[[id for id in allowed.nonzero().flatten().tolist() if self._ends_with(id)]] = True
-            allowed &= ending if bool(ending.any()) else allowed
+            if bool(ending.any()):
+                allowed &= ending
 
     def _ends_with(self, id: int) -> bool:
         """Whether a number may end behind this id."""
@@ -121,9 +121,7 @@ class Constraint:
         ahead.try_consume_tokens([id])
         if ahead.is_accepting():
             return True
-        packed = numpy.frombuffer(ahead.compute_bitmask(), numpy.uint8)
-        bits = torch.from_numpy(numpy.unpackbits(packed, count=self._vocabulary.size, bitorder="little"))
-        return bool((bits.bool() & (self._vocabulary.leading == 0)).any())
+        return bool((_bits(ahead, self._vocabulary.size) & (self._vocabulary.leading == 0)).any())
 
     def apply(self, logits: Tensor) -> None:
         """Sets what may not come next to -inf, in place. `logits`: float `[V]`, on any device. Raises as `mask`."""
@@ -203,6 +201,12 @@ def _source(grammar: Grammar) -> str:
         texts = [json.dumps(text, ensure_ascii=False) for text in json.loads(grammar.text)]
         return LLMatcher.grammar_from_lark("start: " + " | ".join(texts))
     return LLMatcher.grammar_from_lark(grammar.text)
+
+
+def _bits(matcher: llguidance.LLMatcher, size: int) -> Tensor:
+    """Bool `[size]`: the ids that the parser lets come next."""
+    packed = numpy.frombuffer(matcher.compute_bitmask(), numpy.uint8)
+    return torch.from_numpy(numpy.unpackbits(packed, count=size, bitorder="little")).bool()
 
 
 def _check(matcher: llguidance.LLMatcher, what: str) -> None:

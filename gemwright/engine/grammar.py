@@ -56,17 +56,16 @@ class Grammar:
             raise UserError(f"the JSON schema is {schema!r:.60}", hint='give an object, such as {"type": "object"}')
         _measure(schema)
         try:
-            _short(json.dumps(schema, allow_nan=False), "JSON schema")
-            multiples.check(schema)
-            text = json.dumps(bounds.followed(schema))
+            plain = json.loads(_short(json.dumps(schema, allow_nan=False), "JSON schema"))
         except (TypeError, ValueError) as error:
             raise UserError(f"the JSON schema is no JSON: {error}", hint="give JSON values only") from error
-        grammar = cls("schema", text, strict, json=True)
-        if not _Ends(json.loads(text)).whole():
+        multiples.check(plain)
+        plain = bounds.followed(plain)
+        if not _Ends(plain).whole():
             raise UserError(
                 "every answer that follows the JSON schema is endless", hint="give the recursion a way to end"
             )
-        return grammar
+        return cls("schema", json.dumps(plain), strict, json=True)
 
     @classmethod
     def json_object(cls) -> Grammar:
@@ -209,17 +208,7 @@ class _Ends:
 
 def _references(root: Any) -> set[str]:
     """The targets within the schema itself that its `$ref` name."""
-    found: set[str] = set()
-    pending = [root]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, dict):
-            if _is_local(name := node.get("$ref")):
-                found.add(name)
-            pending += node.values()
-        elif isinstance(node, list):
-            pending += node
-    return found
+    return {value for key, value in multiples.keywords(root) if key == "$ref" and _is_local(value)}
 
 
 def _is_local(name: Any) -> TypeGuard[str]:

@@ -8,7 +8,7 @@ second, a million half a minute, and nothing in the parser ends it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -22,10 +22,10 @@ _COMBINED = ("allOf", "anyOf", "oneOf", "$ref", "$dynamicRef", "$recursiveRef")
 
 def check(schema: Any) -> None:
     """Raises `UserError` for a step with more remainders than `REMAINDERS`, and for steps that have more together,
-    where parts of the schema may hold for one number. `schema`: finite JSON values."""
+    where parts of the schema may hold for one number. `schema`: as `json` reads it."""
     steps: set[Decimal] = set()
     combined = False
-    for key, value in _keywords(schema):
+    for key, value in keywords(schema):
         combined = combined or key in _COMBINED
         if key == "multipleOf" and isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
             steps.add(Decimal(repr(value)))
@@ -40,19 +40,19 @@ def check(schema: Any) -> None:
         )
 
 
-def _keywords(schema: Any) -> Iterator[tuple[str, Any]]:
+def keywords(schema: Any) -> Iterator[tuple[str, Any]]:
     """Every key with its value, at any depth; names of properties among them."""
     pending = [schema]
     while pending:
         node = pending.pop()
-        if isinstance(node, Mapping):
+        if isinstance(node, dict):
             yield from node.items()
             pending += node.values()
-        elif isinstance(node, list | tuple):
+        elif isinstance(node, list):
             pending += node
 
 
-def _remainders(steps: Any) -> int:
+def _remainders(steps: Collection[Decimal]) -> int:
     """Of a number that all the steps divide."""
     place = min(_exponent(step) for step in steps)
     return math.lcm(*(int(step.scaleb(-place)) for step in steps))

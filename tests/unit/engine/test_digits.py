@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from saying import said
 
 from gemwright.engine.digits import DIGITS, Place, leading
-from gemwright.engine.grammar import Grammar
 from gemwright.text.tokenizer import Tokenizer
 
 VALUES = st.recursive(
@@ -24,12 +24,12 @@ VALUES = st.recursive(
 @given(value=VALUES, cut=st.integers(0, 200), ascii=st.booleans())
 def test_a_place_is_what_the_text_says_however_it_is_cut(value: Any, cut: int, ascii: bool) -> None:
     whole = json.dumps(value, ensure_ascii=ascii, separators=(",", ":")).encode()
-    said = whole[:cut]
+    begun = whole[:cut]
     place = Place()
-    for begin in range(0, len(said), 3):
-        place = place.after(said[begin : begin + 3])
-    outside = re.sub(rb'"(?:[^"\\]|\\.)*"', b'"', said, flags=re.DOTALL)  # whole strings leave their last quote
-    inside = outside.count(b'"') > len(re.findall(rb'"(?:[^"\\]|\\.)*"', said, flags=re.DOTALL))
+    for begin in range(0, len(begun), 3):
+        place = place.after(begun[begin : begin + 3])
+    outside = re.sub(rb'"(?:[^"\\]|\\.)*"', b'"', begun, flags=re.DOTALL)  # whole strings leave their last quote
+    inside = outside.count(b'"') > len(re.findall(rb'"(?:[^"\\]|\\.)*"', begun, flags=re.DOTALL))
     digits = re.search(rb"[0-9]*\Z", outside)
     assert place.text == inside
     assert place.run == (0 if inside or digits is None else len(digits[0]))
@@ -41,16 +41,9 @@ def test_leading_digits(piece: bytes, count: int) -> None:
     assert leading(piece) == count
 
 
-def greedy(schema: dict[str, Any], tokenizer: Tokenizer, most: int = 400) -> str:
-    """What a model says that prefers digits to everything, nines to other digits, and no end."""
-    constrain = pytest.importorskip("gemwright.engine.constrain")
-    pytest.importorskip("llguidance")
-    constraint, ids = constrain.Constraint(Grammar.schema(schema), tokenizer, vocab=320), list[int]()
-    while not constraint.done and len(ids) < most:
-        found = constraint.mask().nonzero().flatten().tolist()
-        ids.append(max(found, key=lambda id: (leading(tokenizer.bytes_of(id)), tokenizer.bytes_of(id), id)))
-        constraint.take(ids[-1])
-    return tokenizer.decode(ids)
+def greedy(schema: dict[str, Any], tokenizer: Tokenizer) -> str:
+    """What a model says that prefers digits to everything, and nines to other digits."""
+    return said(schema, tokenizer, lambda piece: (leading(piece), piece))
 
 
 def test_numbers_end_at_the_limit(tokenizer: Tokenizer) -> None:
@@ -62,9 +55,9 @@ def test_numbers_end_at_the_limit(tokenizer: Tokenizer) -> None:
 
 @pytest.mark.parametrize("least", [-3, 0, 2.5])
 def test_numbers_between_limits_end_behind_the_point(tokenizer: Tokenizer, least: float) -> None:
-    said = greedy({"type": "number", "minimum": least, "maximum": 9}, tokenizer)
-    assert least <= json.loads(said) <= 9
-    assert max(len(run) for run in re.findall("[0-9]+", said)) <= DIGITS
+    text = greedy({"type": "number", "minimum": least, "maximum": 9}, tokenizer)
+    assert least <= json.loads(text) <= 9
+    assert max(len(run) for run in re.findall("[0-9]+", text)) <= DIGITS
 
 
 def test_a_number_at_the_top_ends_too(tokenizer: Tokenizer) -> None:
