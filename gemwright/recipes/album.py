@@ -71,12 +71,13 @@ def drawn(seed: int, mix: Mapping[str, int] = MIX) -> Iterator[Item]:
         yield next(streams[choose.choices(list(mix), list(mix.values()))[0]])
 
 
-def conversation(item: Item, side: int, generator: random.Random) -> dict[str, Any]:
+def conversation(item: Item, side: int, generator: random.Random, share: float = _CUT) -> dict[str, Any]:
     """The record of a question, and, where its answer has no steps, of others about the same picture or of a full
-    description. Pictures have `side` times `side` pixels; some are shown as pan and scan shows them."""
+    description. Pictures have `side` times `side` pixels; that `share` of them, and all fine print, is shown as pan and
+    scan shows them."""
     scene = item.scene
     assert scene is not None
-    cut = item.task == "fine_print" or generator.random() < _CUT
+    cut = item.task == "fine_print" or generator.random() < share
     shown = views(known(numpy.asarray(picture(item)), "picture"), CUTS if cut else None)
     asked = item.messages[-1].text
     held = Scene.from_json(scene)

@@ -2,21 +2,23 @@
 
     python -m gemwright.recipes.sight_ablations --out RUNS/sight-ablations --reader RUNS/pocket/model
 
-One short run of `sight` for each size of picture (Gemma 3 report, "Impact of image encoder input resolution"); each is
-asked about unseen pictures as they are, and cut by pan and scan (its "Pan & Scan"): wide ones with small print, wide
-and tall ones with words and things, and square ones, which are not cut. `RUNS/curriculum` must be there. Every run
-resumes, a finished one is not run again; `ablations.json` and `ablations.png` are written anew from what is finished.
+One short run of `sight` for each size of picture (Gemma 3 report, "Impact of image encoder input resolution"), and a
+lesson of cut pictures after it (`cutting`); each is asked about unseen pictures as they are, and cut by pan and scan
+(its "Pan & Scan"): wide ones with small print, wide and tall ones with words and things, and square ones, which are not
+cut. `RUNS/curriculum` must be there. Every run resumes, a finished one is not run again; `ablations.json` and
+`ablations.png` are written anew from what is finished.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import random
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +29,27 @@ from gemwright.evals.answers import ask
 from gemwright.evals.pocket import sampling
 from gemwright.image.pan_scan import PanScan
 from gemwright.lm import LM
-from gemwright.recipes import sight
+from gemwright.recipes import cutting, sight
 from gemwright.recipes.album import CUTS
+from gemwright.recipes.common import train_and_export
+from gemwright.recipes.cutting import small_print
+from gemwright.recipes.family import SAMPLING
 from gemwright.tasks.item import Item
 from gemwright.tasks.pictures.draw import picture
 from gemwright.tasks.skills import judge
-from gemwright.tasks.split import items
+from gemwright.tasks.split import draw, items
 from gemwright.train.run import Run, override
+from gemwright.train.schedule import Schedule
 
 SIDES = (48, 64, 96)
-PICTURES, EARLY, STEPS, ITEMS = 15_000, (500, 300), 300, 100
+PICTURES, EARLY, STEPS, ITEMS = 15_000, (500, 300), 300, 200
+_CUTTING = 400  # steps of the lesson of cut pictures, at a rate of
+_RATE = 3e-3
+_SHARES = (0.8, 0.2)  # of its tokens: pictures, texts
+_READ = 45  # conversations that a step of it reads
 # What is asked, by what it needs: task and, as width over height, how long the pictures are at least and at most.
 ASKED: dict[str, tuple[tuple[str, ...], float, float]] = {
-    "small print": (("fine_print",), 2.0, 9.0),
+    "small print": (("small_print",), 2.0, 9.0),
     "words, wide": (("word",), 1.5, 9.0),
     "charts, wide": (("chart_value", "chart_extreme"), 1.3, 9.0),
     "counts, wide or tall": (("count", "count_all"), 1.5, 9.0),
@@ -66,9 +76,16 @@ def questions(group: str, count: int) -> list[Item]:
     tasks, least, most = ASKED[group]
     found: list[Item] = []
     for task in tasks:
-        stream = (item for item in items(f"pictures/{task}", "test") if least <= _length(item) < most)
-        found += islice(stream, count // len(tasks))
+        stream = (item for item in _unseen(task) if least <= _length(item) < most)
+        found += itertools.islice(stream, count // len(tasks))
     return found
+
+
+def _unseen(task: str) -> Iterator[Item]:
+    if task != "small_print":
+        return items(f"pictures/{task}", "test")
+    generator = random.Random("small print")
+    return (draw(small_print, "test", generator) for _ in itertools.count())
 
 
 def _length(item: Item) -> float:
@@ -87,6 +104,32 @@ def scores(lm: LM, asked: Sequence[Item], rule: PanScan | None) -> float:
     return statistics.mean(judge(item, one.text).score for item, one in zip(asked, answers, strict=True))
 
 
+def lesson(run: Run, folder: Path) -> Run:
+    """The lesson of cut pictures for the model in `folder`, which `run` made."""
+    out = run.out / "cutting"
+    return replace(
+        run,
+        name=f"{run.name}, cut pictures",
+        start=str(folder),
+        data=replace(run.data, sources=(str(out / "album.jsonl"), run.data.sources[1]), weights=_SHARES),
+        optim=replace(run.optim, rate=_RATE),
+        schedule=Schedule(kind="wsd", warmup=_CUTTING // 20, floor=0.05, decay=0.4),
+        steps=_CUTTING,
+        out=out,
+    )
+
+
+def cut(run: Run, folder: Path) -> Path:
+    """The model in `folder` after that lesson; kept below `run.out`."""
+    assert run.model.vision is not None, "a run that looks at pictures"
+    after = lesson(run, folder)
+    if not (after.out / "model").exists():
+        count, side = after.steps * _READ, run.model.vision.tower.image
+        cutting.prepare(Path(after.data.sources[0]), seed=run.seed, count=count, side=side)
+        train_and_export(after, sampling=SAMPLING, converses=True, resume=True, progress=None, stop=None)
+    return after.out / "model"
+
+
 def measure(run: Run, reader: Path, drawn: int, early: Sequence[int], count: int) -> dict[str, Any]:
     """Trains what is not trained yet; the score of each group as it is and cut, which are kept beside the model."""
     kept = run.out / "measured.json"
@@ -95,7 +138,7 @@ def measure(run: Run, reader: Path, drawn: int, early: Sequence[int], count: int
     how = replace(sight.NAMING, pictures=2 * drawn, plain=drawn // 4)
     _, folder = sight.make(run, resume=True, reader=reader, pictures=drawn, early=early, how=how)
     assert folder is not None, "it was not stopped"
-    lm = gemwright.load(folder)
+    lm = gemwright.load(cut(run, folder))
     found: dict[str, Any] = {}
     for group in ASKED:
         asked = questions(group, count)

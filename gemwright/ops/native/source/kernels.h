@@ -136,8 +136,8 @@ inline void gated(const OutLayer &l, const Rows &x, const Rows &to, const OutAdd
         by_rows(first, last, [&](auto size, int64_t row) {
             constexpr int R = decltype(size)::value;
             f32x16 gate[2 * R], up[2 * R];
-            unit<R>(l.gate, u, x, row, gate);
-            unit<R>(l.up, u, x, row, up);
+            unit<R>(l.gate, u, x, row, row > first, gate);
+            unit<R>(l.up, u, x, row, row > first, up);
             for (int r = 0; r < R && addends.gate.of; r++) {
                 addends.gate.add(row + r, u, gate[2 * r], gate[2 * r + 1]);
                 addends.up.add(row + r, u, up[2 * r], up[2 * r + 1]);

@@ -41,8 +41,9 @@ struct Rows {
 
 namespace {
 
-// How many bytes ahead a matrix is asked for. With one row the processor foresees the stream by itself; with several, the
-// work between two loads hides it from there, and eight rows at 8 bits were 40% slower without this.
+// How many bytes ahead a matrix is asked for. With one row the processor foresees the stream by itself, but not as fast as
+// four bits are used up; with several, the work between two loads hides it from there, and eight rows at 8 bits were 40%
+// slower without this.
 constexpr int64_t AHEAD = 8192;
 constexpr int64_t GROUP = 32, TILE = 16, UNIT = 32;
 
@@ -86,45 +87,67 @@ template <int BITS> inline u32x16 codes_at(const uint8_t *group, int j) {
     return (j < 4 ? both : both >> 4) & 0x0f0f0f0fu;
 }
 
-template <int R, int BITS, bool GROUPED>
-inline void tile_integer(
-    const uint8_t *codes, const uint8_t *scales, int64_t groups, const Rows &x, int64_t row, f32x16 *out) {
+// ROWS of a panel's R rows, from `first` on, and their products with TILES tiles; the next tile begins `tile` bytes behind.
+template <int R, int ROWS, int TILES, int BITS, bool GROUPED>
+inline void tiles_integer(const uint8_t *codes, int64_t tile, const uint8_t *scales, int64_t groups, const Rows &x,
+                          int64_t row, int first, f32x16 *out) {
     constexpr int OFFSET = BITS == 8 ? 128 : 8;
-    const int64_t from = (row * x.columns + x.skip * R) / GROUP;
+    constexpr int TOGETHER = ROWS % 6 == 0 ? 6 : ROWS % 4 ? ROWS : 4, SUMS = TOGETHER * TILES;
+    const int64_t from = (row * x.columns + x.skip * R) / GROUP + first;
     const int32_t *words = (const int32_t *)(x.codes + from * GROUP), *starts = x.starts + from;
     const float *steps = x.scales + from;
-    f32x16 total[R] = {};
+    f32x16 total[ROWS * TILES] = {};
     for (int64_t g = 0; g < groups; g++) {
         const uint8_t *group = codes + TILE * GROUP * BITS / 8 * g;
-        if constexpr (R > 1)
+        if constexpr (TILES == 1 && (R > 1 || BITS == 4))
             for (int line = 0; line < BITS; line++) __builtin_prefetch(group + AHEAD + 64 * line, 0, 1);
-        f32x16 scale;
+        f32x16 scale, next_scale;
         if constexpr (GROUPED) scale = load_half(scales + 32 * g);
-        constexpr int TOGETHER = R % 6 == 0 ? 6 : R % 4 ? R : 4;  // sums that run side by side hide each other's latency
+        if constexpr (GROUPED && TILES == 2) next_scale = load_half(scales + 32 * (groups + g));
 #pragma GCC unroll 3
-        for (int first = 0; first < R; first += TOGETHER) {
-            i32x16 t[TOGETHER];
-#pragma GCC unroll 6
-            for (int r = 0; r < TOGETHER; r++) t[r] = begin_dot<OFFSET>(starts[first + r]);
+        for (int begin = 0; begin < ROWS; begin += TOGETHER) {
+            i32x16 sums[SUMS];  // side by side they hide each other's latency
+#pragma GCC unroll 12
+            for (int k = 0; k < SUMS; k++) sums[k] = begin_dot<OFFSET>(starts[begin + k / TILES]);
             // Not unrolled: compilers would do all products before the sums, and run out of registers.
 #pragma GCC unroll 1
             for (int i = 0; i < 4; i++)
 #pragma GCC unroll 2
                 for (int half = 0; half < 2; half++) {
                     const int j = BITS == 8 ? 2 * i + half : i + 4 * half;
-                    const u32x16 w = codes_at<BITS>(group, j);
-#pragma GCC unroll 6
-                    for (int r = 0; r < TOGETHER; r++) t[r] = dot<OFFSET>(t[r], w, words[8 * (first + r) + j]);
+                    const u32x16 w = codes_at<BITS>(group, j), next = TILES == 2 ? codes_at<BITS>(group + tile, j) : w;
+#pragma GCC unroll 12
+                    for (int k = 0; k < SUMS; k++)
+                        sums[k] = dot<OFFSET>(sums[k], k % TILES ? next : w, words[8 * (begin + k / TILES) + j]);
                 }
-#pragma GCC unroll 6
-            for (int r = 0; r < TOGETHER; r++) {
-                const f32x16 value = to_float(end_dot<OFFSET>(t[r], starts[first + r])), step = splat(steps[first + r]);
-                total[first + r] = fma(value, GROUPED ? scale * step : step, total[first + r]);
+#pragma GCC unroll 12
+            for (int k = 0; k < SUMS; k++) {
+                const int r = begin + k / TILES;
+                const f32x16 value = to_float(end_dot<OFFSET>(sums[k], starts[r])), step = splat(steps[r]);
+                const f32x16 factor = GROUPED ? (k % TILES ? next_scale : scale) * step : step;
+                total[TILES * begin + k] = fma(value, factor, total[TILES * begin + k]);
             }
         }
         words += 8 * R, starts += R, steps += R;
     }
-    for (int r = 0; r < R; r++) out[2 * r] = total[r];
+    for (int r = 0; r < ROWS; r++)
+        for (int t = 0; t < TILES; t++) out[2 * (first + r) + t] = total[r * TILES + t];
+}
+
+// A unit's two tiles, TILES at once, and a panel's rows, ROWS at once.
+template <int R, int ROWS, int TILES>
+inline void tiles_integers(const Matrix &m, int64_t u, const Rows &x, int64_t row, f32x16 *out) {
+    const int64_t bytes = tile_bytes(m), n = m.columns / GROUP;
+    for (int t = 0; t < 2; t += TILES)
+        for (int first = 0; first < R; first += ROWS) {
+            const uint8_t *codes = m.data + (2 * u + t) * bytes, *scales = m.scales + (2 * u + t) * n * 32;
+            switch (m.format) {
+            case Q8_0: tiles_integer<R, ROWS, TILES, 8, true>(codes, bytes, scales, n, x, row, first, out + t); break;
+            case Q4_0: tiles_integer<R, ROWS, TILES, 4, true>(codes, bytes, scales, n, x, row, first, out + t); break;
+            case INT8: tiles_integer<R, ROWS, TILES, 8, false>(codes, bytes, scales, n, x, row, first, out + t); break;
+            default: tiles_integer<R, ROWS, TILES, 4, false>(codes, bytes, scales, n, x, row, first, out + t);
+            }
+        }
 }
 
 template <int R> inline void tiles_bf16(const uint8_t *tile, int64_t pairs, const Rows &x, int64_t row, f32x16 *out) {
@@ -146,25 +169,23 @@ template <int R> inline void tiles_bf16(const uint8_t *tile, int64_t pairs, cons
         for (int t = 0; t < TILES_AT_ONCE; t++) out[2 * r + t] = total[r * TILES_AT_ONCE + t];
 }
 
-// 32 outputs of R rows: out[2 r] and out[2 r + 1] are row r's, bias and all.
-template <int R> inline void unit(const Matrix &m, int64_t u, const Rows &x, int64_t row, f32x16 *out) {
-    const int64_t bytes = tile_bytes(m), groups = m.columns / GROUP;
-    for (int t = 0; t < 2 && m.format == BF16; t += TILES_AT_ONCE)
-        tiles_bf16<R>(m.data + (2 * u + t) * bytes, m.columns / 2, x, row, out + t);
-    for (int half = 0; half < 2 && m.format != BF16; half++) {
-        const int64_t t = 2 * u + half;
-        const uint8_t *codes = m.data + t * bytes, *scales = m.scales + t * groups * 32;
-        switch (m.format) {
-        case Q8_0: tile_integer<R, 8, true>(codes, scales, groups, x, row, out + half); break;
-        case Q4_0: tile_integer<R, 4, true>(codes, scales, groups, x, row, out + half); break;
-        case INT8: tile_integer<R, 8, false>(codes, scales, groups, x, row, out + half); break;
-        default: tile_integer<R, 4, false>(codes, scales, groups, x, row, out + half);
-        }
-        if (!is_grouped(m)) {
-            const f32x16 scale = load<f32x16>(m.scales + t * 64);
+// 32 outputs of R rows: out[2 r] and out[2 r + 1] are row r's, bias and all. `again`: other rows have just met the unit, so
+// that it lies in a cache. Then two tiles of integers at once are faster, which need each activation half as often; from
+// memory, one stream is.
+template <int R> inline void unit(const Matrix &m, int64_t u, const Rows &x, int64_t row, bool again, f32x16 *out) {
+    constexpr bool PAIRS = R == 12 && TILES_AT_ONCE == 2;
+    if (m.format == BF16)
+        for (int t = 0; t < 2; t += TILES_AT_ONCE)
+            tiles_bf16<R>(m.data + (2 * u + t) * tile_bytes(m), m.columns / 2, x, row, out + t);
+    else if (PAIRS && again)
+        tiles_integers<R, PAIRS ? 6 : R, PAIRS ? 2 : 1>(m, u, x, row, out);
+    else
+        tiles_integers<R, R, 1>(m, u, x, row, out);
+    if (m.format == INT8 || m.format == INT4)
+        for (int half = 0; half < 2; half++) {
+            const f32x16 scale = load<f32x16>(m.scales + (2 * u + half) * 64);
             for (int r = 0; r < R; r++) out[2 * r + half] *= scale;
         }
-    }
     if (m.bias)
         for (int r = 0; r < R; r++)
             for (int half = 0; half < 2; half++) out[2 * r + half] += load<f32x16>(m.bias + 32 * u + 16 * half);
@@ -203,7 +224,7 @@ template <class Put> inline void product(const Matrix &m, const Rows &x, int thr
         by_rows(first, last, [&](auto size, int64_t row) {
             constexpr int R = decltype(size)::value;
             f32x16 out[2 * R];
-            unit<R>(m, u, x, row, out);
+            unit<R>(m, u, x, row, row > first, out);
             for (int r = 0; r < R; r++) put(row + r, u, out[2 * r], out[2 * r + 1]);
         });
     });

@@ -91,7 +91,7 @@ inline void recur(const RecurrentLayer &l, const Recurrence &c, int64_t tokens) 
         by_rows(0, tokens, [&](auto count, int64_t row) {
             constexpr int R = decltype(count)::value;
             f32x16 out[2 * R];
-            unit<R>(m, u, rows, row, out);
+            unit<R>(m, u, rows, row, row > 0, out);
             for (int r = 0; r < R; r++) put(row + r, u, out[2 * r], out[2 * r + 1]);
         });
     }
