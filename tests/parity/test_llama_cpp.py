@@ -1,8 +1,10 @@
 """GGUF files that we write, run by llama.cpp: another implementation with another idea of every number.
 
 Needs an interpreter with llama-cpp-python: this one, or the one that GEMWRIGHT_LLAMA_PYTHON names. llama.cpp looks gelu
-up in a table of float16 numbers, which alone moves logits by a thousandth of their standard deviation. With silent MLPs
-the two agree as closely as two float32 programs can; whole models are held to what the table leaves.
+up in a table of float16 numbers, which alone moves logits by some thousandths of their standard deviation. With silent
+MLPs the two agree as closely as two float32 programs can. Whole models do so nearly when our gelu is rounded as that
+table is (a value on a border may still be looked up beside its neighbour); as they are, they are held to what the table
+leaves.
 """
 
 from __future__ import annotations
@@ -19,12 +21,14 @@ import awake
 import passes
 import pytest
 import torch
+import torch.nn.functional as F
 from pairs import TOLERANCE, difference
 from torch import Tensor
 
 from gemwright.evals import sample
 from gemwright.lm import load
 from gemwright.loading import companions, load_model, open_checkpoint
+from gemwright.nn.linear import Linear
 from gemwright.weights import hub
 from gemwright.weights.gguf.tokenizer import vocabulary_of
 from gemwright.weights.gguf.write import write_gguf
@@ -70,6 +74,11 @@ def both(case: str, folder: Path, silent: bool) -> tuple[Tensor, Tensor]:
     return ours, torch.tensor(asked(path, {"ids": ids.tolist()})["logits"])
 
 
+def _typical(ours: Tensor, theirs: Tensor) -> float:
+    """The root mean square of the differences, in standard deviations."""
+    return float((ours - theirs).square().mean().sqrt() / theirs.std())
+
+
 @CASES
 def test_all_but_the_mlp_agrees_to_float32(case: str, tmp_path: Path) -> None:
     ours, theirs = both(case, tmp_path, silent=True)
@@ -79,8 +88,25 @@ def test_all_but_the_mlp_agrees_to_float32(case: str, tmp_path: Path) -> None:
 @CASES
 def test_the_whole_model_agrees_to_the_table_of_gelu(case: str, tmp_path: Path) -> None:
     ours, theirs = both(case, tmp_path, silent=False)
-    assert (ours - theirs).abs().mean() <= 1e-3 * theirs.std()
+    assert _typical(ours, theirs) <= 1e-3
     assert difference(ours, theirs) <= 1e-2
+
+
+def _tabled(linear: Linear, x: Tensor) -> Tensor:
+    """gelu as a table of float16 numbers gives it, beyond 10 on either side exactly."""
+    y = linear(x)
+    looked_up = F.gelu(y.half().float(), approximate="tanh").half().float()
+    return torch.where(y.abs() < 10, looked_up, y.clamp(min=0))
+
+
+@CASES
+def test_with_gelu_from_the_same_table_the_whole_model_agrees(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Linear, "gelu", _tabled)
+    ours, theirs = both(case, tmp_path, silent=False)
+    assert _typical(ours, theirs) <= 2.5e-4
+    assert difference(ours, theirs) <= 2.5e-3
 
 
 def test_text_becomes_the_same_ids(tmp_path: Path) -> None:
@@ -104,9 +130,9 @@ def test_packed_weights_are_read_as_we_read_them(linear: str, tmp_path: Path) ->
         passes.packed(load_model(where, dtype="float32", device="cpu").model, [ids])[0]
         for where in (path, opened.folder)
     )
-    error = (packed - theirs).square().mean().sqrt() / theirs.std()
-    assert error <= 0.02
-    assert linear == "q8_0" or error <= 0.2 * (plain - theirs).square().mean().sqrt() / theirs.std()
+    error = _typical(packed, theirs)
+    assert error <= 0.03
+    assert linear == "q8_0" or error <= 0.2 * _typical(plain, theirs)
 
 
 def _divergence(exact: Tensor, rounded: Tensor) -> float:
