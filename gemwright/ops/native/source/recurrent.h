@@ -51,24 +51,32 @@ inline void convolve_row(const RecurrentLayer &l, const Recurrence &c, int64_t d
     }
 }
 
-// Columns begin … end of every document, one row after the other.
-inline void scan_columns(const RecurrentLayer &l, const Recurrence &c, int64_t begin, int64_t end) {
-    for (int64_t d = 0; d < c.documents; d++)
-        for (int64_t i = begin; i < end; i += 16) {
-            f32x16 h = load<f32x16>(c.state + d * l.width + i);
-            const f32x16 rate = load<f32x16>(l.rate + i);
-            for (int64_t row = c.starts[d]; row < c.starts[d + 1]; row++) {
-                const int64_t at = row * l.width + i;
-                const f32x16 log_a = rate * sigmoid(load<f32x16>(c.decays + at));
+// COLUMNS columns from `begin` on, or as many as there are, of every document. A row's are worked on together: they lie side
+// by side, and the next row's on another page.
+constexpr int64_t COLUMNS = 64, ROWS_AHEAD = 4;
+
+inline void scan_columns(const RecurrentLayer &l, const Recurrence &c, int64_t begin) {
+    const int64_t left = l.width - begin, count = (left < COLUMNS ? left : COLUMNS) / 16;
+    for (int64_t d = 0; d < c.documents; d++) {
+        f32x16 h[COLUMNS / 16], rate[COLUMNS / 16];
+        for (int64_t k = 0; k < count; k++) {
+            h[k] = load<f32x16>(c.state + d * l.width + begin + 16 * k);
+            rate[k] = load<f32x16>(l.rate + begin + 16 * k);
+        }
+        for (int64_t row = c.starts[d]; row < c.starts[d + 1]; row++) {
+            const bool first = c.fresh[d] && row == c.starts[d];  // the first token enters whole
+            for (int64_t k = 0; k < count; k++) {
+                const int64_t at = row * l.width + begin + 16 * k, next = at + ROWS_AHEAD * l.width;
+                for (const float *array : {(const float *)c.decays, (const float *)c.inputs, (const float *)c.u, c.gate})
+                    __builtin_prefetch(array + next);
+                const f32x16 log_a = rate[k] * sigmoid(load<f32x16>(c.decays + at));
                 const f32x16 x = load<f32x16>(c.u + at) * sigmoid(load<f32x16>(c.inputs + at));
-                if (c.fresh[d] && row == c.starts[d])
-                    h = x;  // the first token enters whole
-                else
-                    h = fma(exp(log_a), h, square_root(-expm1(log_a + log_a)) * x);
-                store(c.states + at, h);
-                store(c.mixed + at, h * load<f32x16>(c.gate + at));
+                h[k] = first ? x : fma(exp(log_a), h[k], square_root(-expm1(log_a + log_a)) * x);
+                store(c.states + at, h[k]);
+                store(c.mixed + at, h[k] * load<f32x16>(c.gate + at));
             }
         }
+    }
 }
 
 // To be called by every thread of a parallel region; ends with a barrier.
@@ -95,12 +103,9 @@ inline void recur(const RecurrentLayer &l, const Recurrence &c, int64_t tokens) 
             for (int r = 0; r < R; r++) put(row + r, u, out[2 * r], out[2 * r + 1]);
         });
     }
-    const int64_t columns = 64, parts = (l.width + columns - 1) / columns;
+    const int64_t parts = (l.width + COLUMNS - 1) / COLUMNS;
 #pragma omp for schedule(dynamic, 1)
-    for (int64_t part = 0; part < parts; part++) {
-        const int64_t begin = part * columns, end = begin + columns;
-        scan_columns(l, c, begin, end < l.width ? end : l.width);
-    }
+    for (int64_t part = 0; part < parts; part++) scan_columns(l, c, part * COLUMNS);
 }
 
 }  // namespace
