@@ -37,6 +37,16 @@ def test_every_run_has_the_size_that_it_is_named_for(tmp_path: Path) -> None:
     assert run.out == tmp_path / "runs" / "side-48" and run.tokenizer == tmp_path / "curriculum" / "tokenizer"
 
 
+def test_the_lesson_of_cut_pictures_goes_on_from_the_run_and_keeps_its_model_apart(tmp_path: Path) -> None:
+    run = sight_ablations.planned(48, tmp_path / "runs", tmp_path / "curriculum", 30, ["seed=7"])
+    after = sight_ablations.lesson(run, run.out / "model")
+    assert after.start == str(run.out / "model") and after.out == run.out / "cutting"
+    assert after.model == run.model and after.pictures == run.pictures and after.seed == 7
+    assert after.data.sources == (str(after.out / "album.jsonl"), str(run.out / "texts.jsonl"))
+    (after.out / "model").mkdir(parents=True)  # made before: it is not made again
+    assert sight_ablations.cut(run, run.out / "model") == after.out / "model"
+
+
 def test_what_was_measured_is_not_measured_again_and_is_plotted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
