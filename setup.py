@@ -14,9 +14,8 @@ FOLDER = "gemwright/ops/native"
 HEADERS = [
     f"{FOLDER}/source/{name}.h"
     for name in (
-        *("attend", "attend_all", "attend_grad", "draw", "kernels", "layout", "low_rank", "matrix", "recurrent"),
-        "recurrent_grad",
-        *("simd", "team", "training"),
+        *("attend", "attend_all", "attend_grad", "draw", "kernels", "layout", "lossless", "low_rank", "matrix"),
+        *("recurrent", "recurrent_grad", "simd", "team", "training", "weave"),
     )
 ]
 

@@ -104,6 +104,9 @@ class Matrix:
         self.data = torch.empty(self.outputs, size, dtype=torch.uint8, device=device)
         self.scales = torch.empty(self.outputs if self.form in _SCALED else 0, dtype=torch.float32, device=device)
 
+    together = 1
+    """Rows that are packed together: `write` begins at a multiple, and ends at one or with the last row."""
+
     def write(self, start: int, rows: Float[Tensor, "n I"]) -> None:
         """Rows start, start + 1, … from their values."""
         self.write_bytes(start, *encode(rows, self.form))
@@ -140,6 +143,7 @@ class Matrix:
     def steps(self) -> Iterator[tuple[int, int]]:
         """[start, stop) of the blocks of rows in which to read it."""
         step = max(1, (_SMALL_STEP if self.form == "sfp8" else _STEP) // self.columns)
+        step = -(-step // self.together) * self.together
         return ((start, min(start + step, self.outputs)) for start in range(0, self.outputs, step))
 
     @property

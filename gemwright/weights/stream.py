@@ -171,9 +171,10 @@ def _row_bytes(source: Source, name: str) -> int:
     return torch.Size(shape[1:]).numel() * source.dtype(name).itemsize
 
 
-def blocks(rows: int, row_bytes: int, chunk: int = CHUNK) -> Iterable[tuple[int, int]]:
-    """[start, stop) of consecutive blocks of rows with at most `chunk` bytes each (at least one row)."""
-    step = max(1, chunk // max(1, row_bytes))
+def blocks(rows: int, row_bytes: int, chunk: int = CHUNK, together: int = 1) -> Iterable[tuple[int, int]]:
+    """[start, stop) of consecutive blocks of rows with at most `chunk` bytes each, but of `together` rows or a multiple
+    at least."""
+    step = max(1, chunk // max(1, row_bytes) // together) * together
     return ((start, min(start + step, rows)) for start in range(0, rows, step))
 
 
@@ -217,7 +218,8 @@ def pack_rows(source: Source, name: str, matrix: Matrix, chunk: int = CHUNK) -> 
     """All rows of a tensor into a packed matrix: a file's blocks of its form as they are, others by their values."""
     as_stored = isinstance(source, PackedSource) and source.kind(name).lower() == matrix.form
     # Rounding makes several floats of each value on the way.
-    for start, stop in blocks(matrix.outputs, _row_bytes(source, name), chunk if as_stored else min(chunk, ROUNDED)):
+    size = chunk if as_stored else min(chunk, ROUNDED)
+    for start, stop in blocks(matrix.outputs, _row_bytes(source, name), size, matrix.together):
         if as_stored:
             assert isinstance(source, PackedSource)
             matrix.write_bytes(start, source.raw(name, start, stop), source.scales(name, start, stop))

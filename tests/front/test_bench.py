@@ -11,6 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from gemwright.bench import bandwidth
+from gemwright.ops.native import calls
 from gemwright.weights.hub import embedded
 
 SHORT = ("--prefill", "16", "--decode", "4", "--batch", "2", "--rounds", "1", "--threads", "1")
@@ -47,7 +48,8 @@ def test_the_embedded_model_is_measured_beside_a_peer(cli: Callable, peers: Path
     assert ended.json["model"] == "pocket" and ended.json["threads"] == 1
     assert {"prefill 16", "decode", "batch of 2", "first token", "peak memory", "of the bandwidth"} <= rows.keys()
     assert rows["decode"]["values"][0] > 1 > rows["decode"]["values"][1] and rows["decode"]["ratio"] > 1
-    assert rows["weights"]["values"][0] * 1e9 == pytest.approx(weights, rel=0.02)
+    packed = 0.75 if calls.available() else 1  # bfloat16 in 12 bits
+    assert rows["weights"]["values"][0] * 1e9 == pytest.approx(packed * weights, rel=0.03)
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

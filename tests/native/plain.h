@@ -106,6 +106,7 @@ struct Packed {
     int64_t outputs, columns;
     Format format;
     std::vector<uint8_t> source, data, scales;  // source: rows as gw_pack takes them
+    std::vector<std::vector<uint8_t>> extras;   // what bfloat16 needs beside its 12 bits
     std::vector<int> codes;                     // [O, I]
     std::vector<uint16_t> steps;                // bits of float16 [O, I / 32]
     Floats bias, values;                        // [O] and zeros; [O, I]
@@ -118,7 +119,7 @@ struct Packed {
         : outputs(outputs), columns(columns), format(format), codes(outputs * columns), values(outputs * columns) {
         const int64_t units = (outputs + 31) / 32, groups = columns / 32;
         const bool halves = format == Q4_0 || format == INT4, grouped = format == Q8_0 || format == Q4_0;
-        data.assign(units * 32 * columns * (format == BF16 ? 4 : halves ? 1 : 2) / 2, 0);
+        data.assign(units * 32 * columns * (format == BF16 ? 3 : halves ? 1 : 2) / 2, 0);
         scales.assign(units * 32 * (grouped ? 2 * groups : 4), 0);
         const int64_t bytes = format == BF16   ? 2 * columns
                               : format == Q8_0 ? 34 * groups
@@ -139,7 +140,10 @@ struct Packed {
         }
         if (format == BF16)
             for (int64_t i = 0; i < outputs * columns; i++) {
-                const uint16_t bits = bf16_bits(random.normal());
+                // Rarely small ones, of which lists are kept; among the second 32 outputs all sizes, so that these are kept whole.
+                const bool wide = i / columns / 32 == 1;
+                const int less = wide ? (int)random.below(40) : random.below(100) ? 0 : 30;
+                const uint16_t bits = bf16_bits(std::ldexp(random.normal(), -less));
                 std::memcpy(&source[2 * i], &bits, 2);
             }
         pack();
@@ -175,7 +179,18 @@ struct Packed {
                     std::memcpy(row + (format == Q8_0 ? 34 : 18) * g, &steps[o * (columns / 32) + g], 2);
             }
         }
-        gw_pack(&m, 0, outputs, source.data(), source_bytes(), 1);
+        put(0, outputs, 1);
+    }
+
+    void put(int64_t begin, int64_t end, int64_t threads) {
+        const uint8_t *from = &source[begin * source_bytes()];
+        if (format != BF16) return gw_pack(&m, begin, end, from, source_bytes(), threads);
+        int64_t used = -1;
+        extras.emplace_back((end - begin + 31) / 32 * 64 * columns);
+        std::vector<uint8_t> &extra = extras.back();
+        gw_pack_bf16(&m, begin, end, (const uint16_t *)from, extra.data(), &used, threads);
+        extra.resize(used);
+        for (int64_t u = begin / 32; u < (end + 31) / 32; u++) head_of(m, u).extra += (uint64_t)extra.data();
     }
 
     // Activations as the product meets them.

@@ -14,6 +14,7 @@ from gemwright.ops.native import calls, library, structs
 FORMS: dict[matmul.Form, int] = {"bf16": 0, "q8_0": 1, "q4_0": 2, "int8": 3, "int4": 4}
 """The forms that there are kernels for, and their numbers in source/matrix.h."""
 _UNIT = 32  # outputs are padded to a multiple of it, with zeros
+_HEAD = 64  # bytes of a unit's head in bfloat16 (source/lossless.h), the third eight of them an address
 _HUGE = 2 << 20  # bytes of a large page
 
 
@@ -41,15 +42,16 @@ def _aligned(size: int) -> int:
 
 
 def room(form: matmul.Form, outputs: int, columns: int) -> tuple[int, int]:
-    """Bytes of a matrix's codes and of its scales."""
+    """Bytes of a matrix's codes and of its scales, or heads."""
     padded = -(-outputs // _UNIT) * _UNIT
-    codes = {"bf16": 2 * columns, "q4_0": columns // 2, "int4": columns // 2}
-    scales = {"q8_0": columns // 16, "q4_0": columns // 16, "int8": 4, "int4": 4}
+    codes = {"bf16": columns * 3 // 2, "q4_0": columns // 2, "int4": columns // 2}
+    scales = {"bf16": _HEAD // _UNIT, "q8_0": columns // 16, "q4_0": columns // 16, "int8": 4, "int4": 4}
     return padded * codes.get(form, columns), padded * scales.get(form, 0)
 
 
 class Matrix(matmul.Matrix):
-    """Tiles of 16 outputs, see source/matrix.h."""
+    """Tiles of 16 outputs, see source/matrix.h. bfloat16 is held in 12 bits, without loss, and what these do not cover
+    (about one weight in ten thousand) beside them: its rows are written in whole units of 32."""
 
     def __init__(
         self,
@@ -67,9 +69,15 @@ class Matrix(matmul.Matrix):
         sizes = room(self.form, self.outputs, self.columns)
         make = self._memory.take if self._memory else lambda size: torch.empty(size, dtype=torch.uint8, device=device)
         self.data, scales = (make(size) for size in sizes)
-        self.scales = scales.view(torch.float16 if self.form in ("q8_0", "q4_0") else torch.float32)
+        kinds = {"bf16": torch.int64, "q8_0": torch.float16, "q4_0": torch.float16}
+        self.scales = scales.view(kinds.get(self.form, torch.float32))
+        self._extras: list[Tensor] = []
         del self._memory
-        if self.outputs % _UNIT and self.data.device.type == "cpu":
+        if self.data.device.type != "cpu":
+            return
+        if self.form == "bf16":
+            self.scales.zero_()  # heads that point nowhere
+        elif self.outputs % _UNIT:
             # Outputs that do not exist: their codes stand for 0, their scales are 0.
             self.data.zero_()
             self.scales.zero_()
@@ -85,12 +93,34 @@ class Matrix(matmul.Matrix):
             None if bias is None else calls.address(bias),
         )
 
+    @property
+    def together(self) -> int:
+        """Rows that are packed together: `write` begins at a multiple, and ends at one or with the last row."""
+        return _UNIT if self.form == "bf16" else 1
+
     def _put(self, start: int, data: Tensor) -> None:
         kernels, struct = library.best(), self.struct()
         assert kernels is not None, "made only where there are kernels"
-        kernels.gw_pack(
-            ctypes.byref(struct), start, start + len(data), data.data_ptr(), data.shape[1], torch.get_num_threads()
+        stop, threads = start + len(data), torch.get_num_threads()
+        if self.form != "bf16":
+            kernels.gw_pack(ctypes.byref(struct), start, stop, data.data_ptr(), data.shape[1], threads)
+            return
+        if start % _UNIT or (stop % _UNIT and stop != self.outputs):
+            raise ValueError(f"rows {start} … {stop - 1} are not whole units of {_UNIT}")
+        first, last = start // _UNIT, -(-stop // _UNIT)
+        # Room for the worst case, of which pages are taken as they are needed: next to none.
+        extra, used = torch.empty((last - first) * _UNIT * data.shape[1], dtype=torch.uint8), ctypes.c_int64()
+        kernels.gw_pack_bf16(
+            ctypes.byref(struct), start, stop, data.data_ptr(), extra.data_ptr(), ctypes.byref(used), threads
         )
+        extra = extra[: used.value].clone()
+        self.scales.view(-1, _HEAD // 8)[first:last, 2] += extra.data_ptr()
+        self._extras.append(extra)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return super().nbytes + sum(extra.nbytes for extra in self._extras)
 
     def read(self, start: int = 0, stop: int | None = None) -> Float32[Tensor, "n I"]:
         """Rows start … stop - 1, as values."""

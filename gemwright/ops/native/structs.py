@@ -257,6 +257,7 @@ _FUNCTIONS = {
     "gw_recurrent_in": "pnpppppn",
     "gw_lookup": "pnpfp",
     "gw_pack": "pnnpnn",
+    "gw_pack_bf16": "pnnpppn",
     "gw_unpack": "pnnp",
     "gw_quantise_rows": "nnpppp",
     "gw_norm": "nnnppfpnppn",

@@ -30,7 +30,8 @@ def test_the_12b_at_131072_tokens() -> None:
     counted = plan("gemma-3-12b", context=131_072)
     assert counted.cache_bytes / 1e9 == pytest.approx(8.9, abs=0.05)
     assert counted.all_full / 1e9 == pytest.approx(51.5, abs=0.05)
-    assert counted.weight_bytes == 2 * 11_765_788_416
+    # Packed bfloat16 takes 12 bits, and 64 bytes for each 32 rows; norms are float32.
+    assert counted.weight_bytes == pytest.approx((1.5 if calls.available() else 2) * 11_765_788_416, rel=6e-4)
     assert counted.vision == 2 * (416_866_032 + 1152 + 1152 * 3840)
     stream = 4096 * 1152 * 4
     assert 4 * stream < counted.encoding < 8 * stream
@@ -45,7 +46,7 @@ def test_a_total_is_the_sum_of_its_rows_with_the_larger_of_those_that_take_turns
 
 def test_float32_doubles_weights_and_cache() -> None:
     half, whole = plan(TINY, context=512, dtype="bfloat16"), plan(TINY, context=512, dtype="float32")
-    assert whole.weight_bytes == 2 * half.weight_bytes
+    assert whole.weight_bytes == pytest.approx(2 * half.weight_bytes / (0.75 if calls.available() else 1), rel=0.05)
     assert whole.cache_bytes == 2 * half.cache_bytes
 
 

@@ -133,11 +133,13 @@ struct OutAddends {
 // gelu(gate) * up, ready for the next product.
 inline void gated(const OutLayer &l, const Rows &x, const Rows &to, const OutAddends &addends, int threads) {
     by_units(units(l.gate), x.count, 2 * row_bytes(l.gate), threads, [&](int64_t u, int64_t first, int64_t last) {
-        by_rows(first, last, [&](auto size, int64_t row) {
+        f32x16 *gates = (f32x16 *)room<3>(128 * (last - first));
+        meet(l.gate, u, x, first, last, [&](auto size, int64_t row, const f32x16 *out) {
+            std::memcpy((void *)(gates + 2 * (row - first)), out, 128 * decltype(size)::value);
+        });
+        meet(l.up, u, x, first, last, [&](auto size, int64_t row, f32x16 *up) {
             constexpr int R = decltype(size)::value;
-            f32x16 gate[2 * R], up[2 * R];
-            unit<R>(l.gate, u, x, row, row > first, gate);
-            unit<R>(l.up, u, x, row, row > first, up);
+            f32x16 *gate = gates + 2 * (row - first);
             for (int r = 0; r < R && addends.gate.of; r++) {
                 addends.gate.add(row + r, u, gate[2 * r], gate[2 * r + 1]);
                 addends.up.add(row + r, u, up[2 * r], up[2 * r + 1]);
@@ -296,7 +298,7 @@ void gw_lookup(const Matrix *m, int64_t n, const int64_t *ids, float scale, floa
     for (int64_t i = 0; i < n; i++) unpack_row(*m, ids[i], scale, out + i * m->columns);
 }
 
-// Rows begin … end of a matrix from `source` (see pack_row), `bytes` of it a row.
+// Rows begin … end of a matrix of integers from `source` (see pack_row), `bytes` of it a row.
 void gw_pack(const Matrix *m, int64_t begin, int64_t end, const uint8_t *source, int64_t bytes, int64_t threads) {
     // A tile is one thread's: its rows share bytes.
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 4)
@@ -307,6 +309,30 @@ void gw_pack(const Matrix *m, int64_t begin, int64_t end, const uint8_t *source,
         }
         for (int64_t row = tile * TILE < begin ? begin : tile * TILE; row < end && row < (tile + 1) * TILE; row++)
             pack_row(*m, row, source + (row - begin) * bytes);
+    }
+}
+
+// Rows begin … end, whole units, of a matrix of bfloat16 from its values. What they need beside their 12 bits stands at
+// `extra`, which has room for the values of whole units, and their heads say where, counted from there: whoever keeps the
+// first `used` bytes of it adds the address to the heads.
+void gw_pack_bf16(const Matrix *m, int64_t begin, int64_t end, const uint16_t *source, uint8_t *extra, int64_t *used, int64_t threads) {
+    const int64_t first = begin / UNIT, last = (end + UNIT - 1) / UNIT, most = 2 * UNIT * m->columns;
+    std::vector<int64_t> sizes(last - first);
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
+    for (int64_t u = first; u < last; u++) {
+        uint8_t *words = room<1>(most);
+        for (int tile = 0; tile < 2; tile++) {
+            const int64_t row = UNIT * u + TILE * tile, rows = end - row;
+            turn_tile(source + (row - begin) * m->columns, m->columns, rows, words + tile * most / 2);
+        }
+        sizes[u - first] = pack_unit(words, m->columns, head_of(*m, u), (uint8_t *)unit_of(*m, u), extra + (u - first) * most);
+    }
+    *used = 0;
+    for (int64_t u = first; u < last; u++) {
+        if (head_of(*m, u).count < 0) *used = (*used + 63) / 64 * 64;
+        std::memmove(extra + *used, extra + (u - first) * most, sizes[u - first]);
+        head_of(*m, u).extra = *used;
+        *used += sizes[u - first];
     }
 }
 

@@ -18,16 +18,11 @@ inline uint8_t *scale_place(const Matrix &m, int64_t output, int64_t group) {
     return (uint8_t *)m.scales + ((tile * groups + group) * TILE + output % TILE) * 2;
 }
 
-// One output's row. `source`: bfloat16 values; GGUF blocks (18 bytes: scale, then element i beside element i + 16; or 34:
+// One output's row of integers. `source`: GGUF blocks (18 bytes: scale, then element i beside element i + 16; or 34:
 // scale, 32 codes); or, for one scale an output, signed bytes.
 inline void pack_row(const Matrix &m, int64_t output, const uint8_t *source) {
     uint8_t *data = (uint8_t *)m.data;
     const int64_t tile = output / TILE, lane = output % TILE, groups = m.columns / GROUP;
-    if (m.format == BF16) {
-        for (int64_t p = 0; p < m.columns / 2; p++)
-            std::memcpy(data + tile * tile_bytes(m) + 64 * p + 4 * lane, source + 4 * p, 4);
-        return;
-    }
     for (int64_t g = 0; g < groups; g++) {
         uint8_t codes[GROUP];
         if (m.format == Q4_0) {
@@ -59,7 +54,7 @@ inline bool packs_tiles(const Matrix &m) { return m.format != INT4; }
 inline void pack_tile(const Matrix &m, int64_t tile, const uint8_t *source, int64_t next) {
     const int64_t groups = m.columns / GROUP;
     const int64_t head = is_grouped(m) ? 2 : 0;                                       // bytes of a block before its codes
-    const int64_t each = m.format == Q4_0 ? 16 : m.format == BF16 ? 64 : 32;          // bytes of a group's codes
+    const int64_t each = m.format == Q4_0 ? 16 : 32;                                  // bytes of a group's codes
     const int64_t together = 64 / each;                                               // groups that make 16 words
     uint8_t *out = (uint8_t *)m.data + tile * tile_bytes(m);
     for (int64_t g = 0; g < groups; g += together) {
@@ -82,11 +77,22 @@ inline void pack_tile(const Matrix &m, int64_t tile, const uint8_t *source, int6
             std::memcpy(scale_place(m, tile * TILE + row, g), source + row * next + g * (each + head), 2);
 }
 
+// The words of a tile of bfloat16 from its rows, `rows` of them if there are fewer than 16.
+inline void turn_tile(const uint16_t *source, int64_t columns, int64_t rows, uint8_t *out) {
+    for (int64_t i = 0; i < columns; i += 32) {
+        u32x16 block[16] = {};
+        for (int64_t row = 0; row < rows && row < TILE; row++) block[row] = load<u32x16>(source + row * columns + i);
+        transpose(block);
+        for (int w = 0; w < 16; w++) store(out + 64 * (i / 2 + w), block[w]);
+    }
+}
+
 inline void unpack_row(const Matrix &m, int64_t output, float scale, float *out) {
-    const int64_t tile = output / TILE, lane = output % TILE;
-    if (m.format == BF16) {
-        const uint16_t *words = (const uint16_t *)(m.data + tile * tile_bytes(m)) + 2 * lane;
-        for (int64_t i = 0; i < m.columns; i++) out[i] = widen(words[i / 2 * 32 + i % 2]) * scale;
+    if (is_float(m)) {
+        const int64_t u = output / UNIT;
+        uint16_t *words = (uint16_t *)room<1>(2 * m.columns);
+        unpack_output(head_of(m, u), unit_of(m, u), m.columns, output % UNIT, words);
+        for (int64_t i = 0; i < m.columns; i++) out[i] = widen(words[i]) * scale;
         return;
     }
     for (int64_t i = 0; i < m.columns; i++) {

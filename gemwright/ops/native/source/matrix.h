@@ -1,23 +1,25 @@
 // Packed matrices and their products with rows of activations.
 //
-// A matrix [O, I] is cut into tiles of 16 outputs, two tiles a unit; missing outputs are zeros. A tile is read from its
-// first byte to its last. Each output of each row has one accumulator that meets the columns in order, so a row's
+// A matrix [O, I] is cut into tiles of 16 outputs, two tiles a unit; missing outputs are zeros. What is packed is read
+// from its first byte to its last. Each output of each row has one accumulator that meets the columns in order, so a row's
 // result has the same bits whichever rows are worked on beside it.
 //
-//   BF16        for each pair of columns, 16 words of two bfloat16
+//   BF16        units in 12 bits a weight, see lossless.h; unpacked, a tile has for each pair of columns 16 words of two
+//               bfloat16
 //   Q8_0, INT8  for each group of 32 columns, 8 vectors: lane i of vector j holds columns 4 j … 4 j + 3 of output i, as
 //               unsigned bytes, code + 128
 //   Q4_0, INT4  likewise 4 vectors: columns 4 j … of the group in the low halves of the bytes, columns 16 + 4 j … in
 //               the high ones, code + 8
 //
-// Scales: Q8_0 and Q4_0 have float16 [tiles, groups, 16], INT8 and INT4 one float32 for each output.
+// Scales: Q8_0 and Q4_0 have float16 [tiles, groups, 16], INT8 and INT4 one float32 for each output. BF16 has the units'
+// heads there.
 #pragma once
 
 #include <cstdlib>
 #include <type_traits>
 #include <vector>
 
-#include "simd.h"
+#include "lossless.h"
 
 enum Format : int32_t { BF16 = 0, Q8_0 = 1, Q4_0 = 2, INT8 = 3, INT4 = 4 };
 
@@ -47,22 +49,33 @@ namespace {
 constexpr int64_t AHEAD = 8192;
 constexpr int64_t GROUP = 32, TILE = 16, UNIT = 32;
 
-// Rows whose accumulators stay in registers, beside TILES_AT_ONCE tiles of bfloat16.
+// MOST: rows whose accumulators stay in registers, beside TILES_AT_ONCE tiles of bfloat16. DIRECT: as many rows or fewer
+// unpack bfloat16 on their way; for more a unit is unpacked before.
 #if GW_AVX512
-constexpr int MOST = 12, TILES_AT_ONCE = 2;
+constexpr int MOST = 12, TILES_AT_ONCE = 2, DIRECT = 8;
 #elif GW_AVX2 || GW_ARM64
-constexpr int MOST = 4, TILES_AT_ONCE = 1;
+constexpr int MOST = 4, TILES_AT_ONCE = 1, DIRECT = 1;
 #else
-constexpr int MOST = 2, TILES_AT_ONCE = 1;
+constexpr int MOST = 2, TILES_AT_ONCE = 1, DIRECT = 1;
 #endif
+
+// Scratch of this thread at a multiple of 64 bytes, kept between calls; each NUMBER has its own.
+template <int NUMBER> inline uint8_t *room(int64_t bytes) {
+    static thread_local std::vector<uint8_t> held;
+    if ((int64_t)held.size() < bytes + 64) held.resize(bytes + 64);
+    return (uint8_t *)(((uintptr_t)held.data() + 63) / 64 * 64);
+}
+
+inline float *scratch(int64_t floats) { return (float *)room<2>(4 * floats); }
 
 inline bool is_float(const Matrix &m) { return m.format == BF16; }
 inline bool is_half_byte(const Matrix &m) { return m.format == Q4_0 || m.format == INT4; }
 inline bool is_grouped(const Matrix &m) { return m.format == Q8_0 || m.format == Q4_0; }
 inline int64_t units(const Matrix &m) { return (m.outputs + UNIT - 1) / UNIT; }
-inline int64_t tile_bytes(const Matrix &m) {
-    return m.columns * (is_float(m) ? 2 * TILE : is_half_byte(m) ? TILE / 2 : TILE);
-}
+inline int64_t tile_bytes(const Matrix &m) { return m.columns * (is_half_byte(m) ? TILE / 2 : TILE); }  // of integers
+inline int64_t unit_bytes(const Matrix &m) { return is_float(m) ? m.columns / GROUP_COLUMNS * GROUP_BYTES : 2 * tile_bytes(m); }
+inline Head &head_of(const Matrix &m, int64_t u) { return ((Head *)m.scales)[u]; }
+inline const uint8_t *unit_of(const Matrix &m, int64_t u) { return m.data + u * unit_bytes(m); }
 
 // Rows are worked on in panels, as many at once as stay in registers: MOST while there are so many, then fewer.
 struct Panel {
@@ -101,7 +114,7 @@ inline void tiles_integer(const uint8_t *codes, int64_t tile, const uint8_t *sca
         const uint8_t *group = codes + TILE * GROUP * BITS / 8 * g;
         if constexpr (TILES == 1 && (R > 1 || BITS == 4))
             for (int line = 0; line < BITS; line++) __builtin_prefetch(group + AHEAD + 64 * line, 0, 1);
-        f32x16 scale, next_scale;
+        f32x16 scale = {}, next_scale = {};
         if constexpr (GROUPED) scale = load_half(scales + 32 * g);
         if constexpr (GROUPED && TILES == 2) next_scale = load_half(scales + 32 * (groups + g));
 #pragma GCC unroll 3
@@ -150,15 +163,22 @@ inline void tiles_integers(const Matrix &m, int64_t u, const Rows &x, int64_t ro
         }
 }
 
-template <int R> inline void tiles_bf16(const uint8_t *tile, int64_t pairs, const Rows &x, int64_t row, f32x16 *out) {
-    const uint32_t *words = (const uint32_t *)(x.bf16 + row * x.columns + x.skip * R);
-    f32x16 total[R * TILES_AT_ONCE] = {};
+// R rows' further products with TILES_AT_ONCE tiles of words, added to sums[2 r] and on; the next tile begins `next` bytes
+// behind. On the way the same columns of the rows behind these, `further` on, are asked for: the processor foresees nothing
+// across a gap. And, where that is said, as many columns of the packed unit, from `ahead` on.
+template <int R, bool ASKS>
+inline void tiles_bf16(const uint8_t *tile, int64_t next, int64_t pairs, const uint32_t *words, int64_t further, const uint8_t *ahead,
+                       f32x16 *sums) {
+    f32x16 total[R * TILES_AT_ONCE];
+    for (int r = 0; r < R; r++)
+        for (int t = 0; t < TILES_AT_ONCE; t++) total[r * TILES_AT_ONCE + t] = sums[2 * r + t];
     for (int64_t p = 0; p < pairs; p++) {
         u32x16 w[TILES_AT_ONCE];
-        if constexpr (R > 1)
-            for (int t = 0; t < TILES_AT_ONCE; t++) __builtin_prefetch(tile + 64 * (t * pairs + p) + AHEAD, 0, 1);
+        __builtin_prefetch(words + further);
+        if constexpr (ASKS)
+            for (int64_t part : {0, 1}) __builtin_prefetch(ahead + GROUP_BYTES / 8 * (2 * p + part), 0, 1);
 #pragma GCC unroll 2
-        for (int t = 0; t < TILES_AT_ONCE; t++) w[t] = load<u32x16>(tile + 64 * (t * pairs + p));
+        for (int t = 0; t < TILES_AT_ONCE; t++) w[t] = load<u32x16>(tile + t * next + 64 * p);
 #pragma GCC unroll 12
         for (int r = 0; r < R; r++)
 #pragma GCC unroll 2
@@ -166,29 +186,42 @@ template <int R> inline void tiles_bf16(const uint8_t *tile, int64_t pairs, cons
         words += R;
     }
     for (int r = 0; r < R; r++)
-        for (int t = 0; t < TILES_AT_ONCE; t++) out[2 * r + t] = total[r * TILES_AT_ONCE + t];
+        for (int t = 0; t < TILES_AT_ONCE; t++) sums[2 * r + t] = total[r * TILES_AT_ONCE + t];
 }
 
-// 32 outputs of R rows: out[2 r] and out[2 r + 1] are row r's, bias and all. `again`: other rows have just met the unit, so
-// that it lies in a cache. Then two tiles of integers at once are faster, which need each activation half as often; from
-// memory, one stream is.
-template <int R> inline void unit(const Matrix &m, int64_t u, const Rows &x, int64_t row, bool again, f32x16 *out) {
-    constexpr bool PAIRS = R == 12 && TILES_AT_ONCE == 2;
-    if (m.format == BF16)
-        for (int t = 0; t < 2; t += TILES_AT_ONCE)
-            tiles_bf16<R>(m.data + (2 * u + t) * tile_bytes(m), m.columns / 2, x, row, out + t);
-    else if (PAIRS && again)
-        tiles_integers<R, PAIRS ? 6 : R, PAIRS ? 2 : 1>(m, u, x, row, out);
-    else
-        tiles_integers<R, R, 1>(m, u, x, row, out);
-    if (m.format == INT8 || m.format == INT4)
-        for (int half = 0; half < 2; half++) {
-            const f32x16 scale = load<f32x16>(m.scales + (2 * u + half) * 64);
-            for (int r = 0; r < R; r++) out[2 * r + half] *= scale;
+// All products of R rows with a unit whose words are made on the way, in the same order.
+template <int R> inline void unit_bf16(const Matrix &m, int64_t u, const uint32_t *words, f32x16 *out) {
+    const Head &head = head_of(m, u);
+    const Codes upper = load_codes(head.upper);
+    const uint32_t *patch = patches_of(head);
+    const uint8_t *group = unit_of(m, u);
+    f32x16 total[2 * R] = {};
+    const auto meet = [&](int t, const u32x16 *w) {
+#pragma GCC unroll 4
+        for (int p = 0; p < 4; p++)
+#pragma GCC unroll 8
+            for (int r = 0; r < R; r++) total[2 * r + t] = dot_bf16(total[2 * r + t], w[p], words[p * R + r]);
+    };
+    for (int64_t g = 0; g < m.columns / GROUP_COLUMNS; g++) {
+        u32x16 w[4];
+        for (int line = 0; line < 6; line++) __builtin_prefetch(group + AHEAD + 64 * line, 0, 1);
+        if (__builtin_expect(g == group_of(*patch), 0)) {
+            alignas(64) uint8_t room[2 * GROUP_WEIGHTS];
+            patch = patched(group, upper, patch, g, room);
+            for (int t = 0; t < 2; t++) {
+                for (int p = 0; p < 4; p++) w[p] = load<u32x16>(room + 64 * (4 * t + p));
+                meet(t, w);
+            }
+        } else {
+#pragma GCC unroll 2
+            for (int t = 0; t < 2; t++) {
+                words_of(group + t * HALF_GROUP, upper, w);
+                meet(t, w);
+            }
         }
-    if (m.bias)
-        for (int r = 0; r < R; r++)
-            for (int half = 0; half < 2; half++) out[2 * r + half] += load<f32x16>(m.bias + 32 * u + 16 * half);
+        words += 4 * R, group += GROUP_BYTES;
+    }
+    for (int i = 0; i < 2 * R; i++) out[i] = total[i];
 }
 
 // Calls use(size, row) with a compile-time number of rows until `count` rows are done.
@@ -204,6 +237,83 @@ template <class Use> inline void by_rows(int64_t begin, int64_t end, Use use) {
     for (; end > row; row += 1) use(std::integral_constant<int, 1>(), row);
 }
 
+inline const uint32_t *words_of_rows(const Rows &x, int64_t row, int size, int64_t column) {
+    return (const uint32_t *)(x.bf16 + row * x.columns + (x.skip + column) * size);
+}
+
+// A unit of bfloat16 and rows in several panels: up to WORDS columns after the other, unpacked once, so that all panels find
+// them in the nearest cache. With more, an exit from the loop over them is rarer, but too few of them stay there.
+constexpr int64_t WORDS = 512;
+
+inline f32x16 *sums_bf16(const Matrix &m, int64_t u, const Rows &x, int64_t first, int64_t last) {
+    f32x16 *sums = (f32x16 *)room<0>(128 * (last - first));
+    std::memset((void *)sums, 0, 128 * (last - first));
+    const Head &head = head_of(m, u);
+    const uint8_t *whole = whole_of(head);
+    const uint32_t *patch = patches_of(head);
+    const int64_t parts = (m.columns + WORDS - 1) / WORDS, most = (m.columns / GROUP + parts - 1) / parts * GROUP;
+    for (int64_t begin = 0; begin < m.columns; begin += most) {
+        const int64_t count = m.columns - begin < most ? m.columns - begin : most, next = 32 * (whole ? m.columns : count);
+        const uint8_t *words = whole ? whole + 32 * begin : room<1>(UNIT * WORDS * 2);
+        if (!whole) patch = expand(head, unit_of(m, u), begin, count, patch, (uint8_t *)words);
+        by_rows(first, last, [&](auto size, int64_t row) {
+            constexpr int R = decltype(size)::value;
+            const uint32_t *from = words_of_rows(x, row, R, begin);
+            const uint8_t *ahead = unit_of(m, u) + (begin + count) / GROUP_COLUMNS * GROUP_BYTES;
+            const int64_t further = R * x.columns / 2;
+            f32x16 *to = sums + 2 * (row - first);
+            for (int t = 0; t < 2; t += TILES_AT_ONCE)
+                if (row == first && t == 0)
+                    tiles_bf16<R, true>(words + t * next, next, count / 2, from, further, ahead, to + t);
+                else
+                    tiles_bf16<R, false>(words + t * next, next, count / 2, from, further, nullptr, to + t);
+        });
+    }
+    return sums;
+}
+
+// What a unit's 32 sums of R rows lack.
+template <int R> inline void finish(const Matrix &m, int64_t u, f32x16 *out) {
+    if (!is_float(m) && !is_grouped(m))
+        for (int half = 0; half < 2; half++) {
+            const f32x16 scale = load<f32x16>(m.scales + (2 * u + half) * 64);
+            for (int r = 0; r < R; r++) out[2 * r + half] *= scale;
+        }
+    if (m.bias)
+        for (int r = 0; r < R; r++)
+            for (int half = 0; half < 2; half++) out[2 * r + half] += load<f32x16>(m.bias + 32 * u + 16 * half);
+}
+
+// A unit and rows first … last - 1, panel by panel: use(size, row, out) finds in out[2 r] and out[2 r + 1] the 32 outputs of
+// row + r, bias and all. Other rows that have just met the unit leave it in a cache; then two tiles of integers at once are
+// faster, which need each activation half as often. From memory, one stream is.
+template <class Use> inline void meet(const Matrix &m, int64_t u, const Rows &x, int64_t first, int64_t last, Use use) {
+    const int64_t rows = last - first;
+    if (is_float(m) && (whole_of(head_of(m, u)) || rows > DIRECT || panel_of(rows, 0).size != rows)) {
+        f32x16 *sums = sums_bf16(m, u, x, first, last);
+        by_rows(first, last, [&](auto size, int64_t row) {
+            f32x16 *out = sums + 2 * (row - first);
+            finish<decltype(size)::value>(m, u, out);
+            use(size, row, out);
+        });
+        return;
+    }
+    by_rows(first, last, [&](auto size, int64_t row) {
+        constexpr int R = decltype(size)::value;
+        constexpr bool PAIRS = R == 12 && TILES_AT_ONCE == 2;
+        f32x16 out[2 * R];
+        if (is_float(m)) {
+            if constexpr (R <= DIRECT) unit_bf16<R>(m, u, words_of_rows(x, row, R, 0), out);
+        } else if (PAIRS && row > first) {
+            tiles_integers<R, PAIRS ? 6 : R, PAIRS ? 2 : 1>(m, u, x, row, out);
+        } else {
+            tiles_integers<R, R, 1>(m, u, x, row, out);
+        }
+        finish<R>(m, u, out);
+        use(size, row, out);
+    });
+}
+
 // Shares the work of a step among the threads of the parallel region that it is called in: use(unit, first row, last
 // row). Rows come in blocks whose activations stay in the second-level cache while the matrix streams by.
 template <class Use> inline void by_units(int64_t count, int64_t rows, int64_t row_bytes, int threads, Use use) {
@@ -216,16 +326,15 @@ template <class Use> inline void by_units(int64_t count, int64_t rows, int64_t r
     }
 }
 
-inline int64_t row_bytes(const Matrix &m) { return is_float(m) ? 2 * m.columns : m.columns + m.columns / 4; }
+// What a row takes of that cache. Of bfloat16 only some columns are at work: the blocks may be larger, and units be unpacked
+// less often.
+inline int64_t row_bytes(const Matrix &m) { return is_float(m) ? m.columns / 2 : m.columns + m.columns / 4; }
 
 // out [rows, stride]: every output of every row. No barrier at the end.
 template <class Put> inline void product(const Matrix &m, const Rows &x, int threads, Put put) {
     by_units(units(m), x.count, row_bytes(m), threads, [&](int64_t u, int64_t first, int64_t last) {
-        by_rows(first, last, [&](auto size, int64_t row) {
-            constexpr int R = decltype(size)::value;
-            f32x16 out[2 * R];
-            unit<R>(m, u, x, row, row > first, out);
-            for (int r = 0; r < R; r++) put(row + r, u, out[2 * r], out[2 * r + 1]);
+        meet(m, u, x, first, last, [&](auto size, int64_t row, const f32x16 *out) {
+            for (int r = 0; r < decltype(size)::value; r++) put(row + r, u, out[2 * r], out[2 * r + 1]);
         });
     });
 }
@@ -294,13 +403,6 @@ inline void norm_row(const float *x, const float *gain, float epsilon, int64_t c
     const float factor = 1.0f / std::sqrt(sum(squares) / (float)columns + epsilon);
     for (int64_t i = 0; i < columns; i += 16)
         store(out + i, load<f32x16>(x + i) * factor * load<f32x16>(gain + i));
-}
-
-// Scratch of this thread, kept between calls.
-inline float *scratch(int64_t floats) {
-    static thread_local std::vector<float> room;
-    if ((int64_t)room.size() < floats) room.resize(floats);
-    return room.data();
 }
 
 }  // namespace

@@ -96,11 +96,8 @@ inline void recur(const RecurrentLayer &l, const Recurrence &c, int64_t tokens) 
         const Matrix &m = (second ? l.input : l.decay)[block];
         const Rows rows = {tokens, l.width, block * size, c.rows, nullptr, nullptr, nullptr};
         const Store put = {(second ? c.inputs : c.decays) + block * size, l.width, size};
-        by_rows(0, tokens, [&](auto count, int64_t row) {
-            constexpr int R = decltype(count)::value;
-            f32x16 out[2 * R];
-            unit<R>(m, u, rows, row, row > 0, out);
-            for (int r = 0; r < R; r++) put(row + r, u, out[2 * r], out[2 * r + 1]);
+        meet(m, u, rows, 0, tokens, [&](auto count, int64_t row, const f32x16 *out) {
+            for (int r = 0; r < decltype(count)::value; r++) put(row + r, u, out[2 * r], out[2 * r + 1]);
         });
     }
     const int64_t parts = (l.width + COLUMNS - 1) / COLUMNS;
