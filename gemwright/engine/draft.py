@@ -158,7 +158,9 @@ class Draft:
         ends = torch.tensor([len(part) for part in parts]).cumsum(0).to(device) - 1
         with torch.inference_mode():
             tokens = torch.tensor(ids, dtype=torch.int64, device=device)
-            logits = self._model(tokens, step.span, memory=step, use=lambda hidden, head: head.logits(hidden[ends]))
+            logits = self._model(
+                tokens, step.span, memory=step, use=lambda hidden, head: head.logits(hidden), rows=ends
+            )
         step.commit()
         return logits
 

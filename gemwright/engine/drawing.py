@@ -57,14 +57,15 @@ def run(
     and draws for those that are ready. `banned`: ids that are never drawn. Nothing counts before the step is
     committed."""
     device = model.device
-    rows = torch.tensor([row for one in ready for row in range(one.end - 1 - len(one.ahead), one.end)]).to(device)
+    wanted = [row for one in ready for row in range(one.end - 1 - len(one.ahead), one.end)]
+    rows = torch.tensor(wanted, dtype=torch.int64, device=device)
 
-    def last_rows(hidden: Tensor, head: Head) -> Sequence[Tensor]:
-        return head.logits(hidden[rows]).split([1 + len(one.ahead) for one in ready]) if ready else ()
+    def logits_of(hidden: Tensor, head: Head) -> Sequence[Tensor]:
+        return head.logits(hidden).split([1 + len(one.ahead) for one in ready]) if ready else ()
 
     with torch.inference_mode():
         tokens = torch.tensor(ids, dtype=torch.int64, device=device)
-        logits = model(tokens, step.span, memory=step, use=last_rows, soft=soft, adapters=adapters)
+        logits = model(tokens, step.span, memory=step, use=logits_of, soft=soft, adapters=adapters, rows=rows)
         return [follow(one.progress, own, one.ahead, banned) for one, own in zip(ready, logits, strict=True)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from gemwright.arch.spec import Attention, Layer, Rope
@@ -41,9 +41,13 @@ class Block(nn.Module):
         memory: Step | None,
         layer: int,
         addends: Addends | None = None,
-    ) -> Float[Tensor, "N D"]:
-        """`[N, D]` → `[N, D]`; `addends`: what adapters add to this block's products."""
+        rows: Int64[Tensor, " M"] | None = None,
+    ) -> Float[Tensor, "M D"]:
+        """`[N, D]` → `[N, D]`; `addends`: what adapters add to this block's products. `rows` int64 `[M]`: the ones
+        that are wanted, `[M, D]`; the mixer still meets and remembers all."""
         mixed = self.mixer(self.mixer_norm(x), span, angles, memory, layer, addends)
+        if rows is not None:
+            x, mixed, addends = x[rows], mixed[rows], None if addends is None else addends.at(rows)
         x = self.mixer_post_norm.add(x, mixed) if self.spec.post_norms else x + mixed
         fed = self.mlp(self.mlp_norm(x), addends)
         return self.mlp_post_norm.add(x, fed) if self.spec.post_norms else x + fed

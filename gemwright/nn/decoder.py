@@ -83,6 +83,7 @@ class Decoder(nn.Module):
         use: None = None,
         soft: Tensor | None = None,
         adapters: Chosen | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor: ...
 
     @overload
@@ -94,6 +95,7 @@ class Decoder(nn.Module):
         use: Callable[[Tensor, Head], T],
         soft: Tensor | None = None,
         adapters: Chosen | None = None,
+        rows: Tensor | None = None,
     ) -> T: ...
 
     @overload
@@ -105,6 +107,7 @@ class Decoder(nn.Module):
         use: Callable[[Tensor, Head], T],
         soft: Tensor | None = None,
         adapters: Chosen | None = None,
+        rows: Tensor | None = None,
     ) -> T: ...
 
     def forward(
@@ -115,13 +118,15 @@ class Decoder(nn.Module):
         use: Callable[[Tensor, Head], T] | None = None,
         soft: Tensor | None = None,
         adapters: Chosen | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor | T:
         """Run one step: ids int64 `[N]` → hidden states `[N, D]` after the final norm, or `use(hidden, head)`.
 
         What needs the head passes `use`, so that it runs inside the model's forward. With `memory` (inference only)
         the step's tokens continue what its sequences remember; the caller commits it. `soft` `[M, D]`: what a tower
         made of the span's pictures, in order; it stands in place of their ids' embeddings, whatever the ids are.
-        `adapters`: which adapter each row has, of those that stand beside these weights (see `nn.adapters`).
+        `adapters`: which adapter each row has, of those that stand beside these weights (see `nn.adapters`). `rows`
+        int64 `[M]`: those whose hidden states are wanted, `[M, D]`; behind the last mixer no other is computed.
         """
         if self.dtype == torch.float16:
             raise ValueError(NO_FLOAT16)
@@ -132,11 +137,11 @@ class Decoder(nn.Module):
         if memory is None:
             if any(span.plan.past):
                 raise ValueError("a span with a past needs the memory that holds it")
-            return self._run(ids, span, memory, use, soft, adapters)
+            return self._run(ids, span, memory, use, soft, adapters, rows)
         if memory.span is not span:
             raise ValueError("this span is not the one that the memory was prepared for")
         with torch.no_grad():
-            return self._run(ids, span, memory, use, soft, adapters)
+            return self._run(ids, span, memory, use, soft, adapters, rows)
 
     def _run(
         self,
@@ -146,17 +151,21 @@ class Decoder(nn.Module):
         use: Callable[[Tensor, Head], T] | None,
         soft: Tensor | None,
         adapters: Chosen | None,
+        rows: Tensor | None,
     ) -> Tensor | T:
         angles = {rope: rope_angles(span.tensors.position, rope) for rope in self._ropes}
         x = self.embed(ids) if soft is None else splice(self.embed, ids, soft, span.plan.picture_rows().to(ids.device))
+        last = len(self.layers) - 1 if rows is not None and len(rows) < len(ids) else -1
         for index, block in enumerate(self.layers):
             some = None if adapters is None else adapters.layer(index)
             if self.recompute and torch.is_grad_enabled():
                 # Blocks draw nothing at random, so there is no state of a generator to bring back.
-                told = (span, angles, memory, index, some)
+                told = (span, angles, memory, index, some, rows if index == last else None)
                 x = checkpoint(block, x, *told, use_reentrant=False, preserve_rng_state=False)
                 assert isinstance(x, Tensor)
             else:
-                x = block(x, span, angles, memory, index, some)
+                x = block(x, span, angles, memory, index, some, rows if index == last else None)
+        if rows is not None and last < 0:
+            x = x[rows]
         hidden = self.final_norm(x)
         return hidden if use is None else use(hidden, self.head)

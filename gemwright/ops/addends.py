@@ -77,6 +77,11 @@ class Addends:
             made = made.index_copy(0, where, F.gelu(inside, approximate="tanh"))
         return made
 
+    def at(self, rows: Int64[Tensor, " M"]) -> Addends:
+        """Those of some of the rows, int64 `[M]`."""
+        own = self._rows[rows]
+        return Addends(self._layer, own, _groups(own))
+
     def _of(self, name: str) -> list[tuple[int, Tensor]]:
         own = self._layer.get(name, {})
         return [(number, where) for number, where in self._groups.items() if number in own]
@@ -103,6 +108,10 @@ class Addends:
         return ctypes.addressof(found)
 
 
+def _groups(rows: Int64[Tensor, " N"]) -> dict[int, Tensor]:
+    return {number: (rows == number).nonzero()[:, 0] for number in rows.unique().tolist() if number >= 0}
+
+
 class Chosen:
     """The adapters of a step's rows."""
 
@@ -110,7 +119,7 @@ class Chosen:
         """`layers`: the addends of every block. rows int64 `[N]`: each row's adapter, -1 for none."""
         self.rows = rows
         self._layers = layers
-        self._groups = {number: (rows == number).nonzero()[:, 0] for number in rows.unique().tolist() if number >= 0}
+        self._groups = _groups(rows)
 
     def layer(self, index: int) -> Addends | None:
         """Those of one block; None where no row has one there."""

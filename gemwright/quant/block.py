@@ -9,7 +9,7 @@ import ctypes
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from gemwright.arch.spec import Attention, Recurrent, Rope
@@ -97,13 +97,16 @@ class _Out:
         )
         self._address = ctypes.addressof(self._struct)
 
-    def __call__(self, mixed: Tensor, x: Tensor, addends: Addends | None) -> None:
-        """mixed float32 `[N, M]` into the residual stream x float32 `[N, D]`."""
-        rows = x.shape[0]
-        adapters, more = _beside(addends, rows, self._name, "mlp.gate", "mlp.up", "mlp.down")
-        if adapters:
-            more += calls.floats_bytes(rows * self.hidden)
-        calls.block_out(mixed, x, self._address, adapters, calls.room(self._bytes(rows) + more))
+    def __call__(self, mixed: Tensor, x: Tensor, addends: Addends | None, rows: Tensor | None) -> Tensor:
+        """mixed float32 `[N, …]` into the residual stream x float32 `[N, D]`, or into a copy of these rows of it."""
+        if rows is not None:
+            x, mixed, addends = x[rows], mixed[rows], None if addends is None else addends.at(rows)
+        if count := x.shape[0]:
+            adapters, more = _beside(addends, count, self._name, "mlp.gate", "mlp.up", "mlp.down")
+            if adapters:
+                more += calls.floats_bytes(count * self.hidden)
+            calls.block_out(mixed, x, self._address, adapters, calls.room(self._bytes(count) + more))
+        return x
 
     def _bytes(self, rows: int) -> int:
         out, inner, down = self._forms
@@ -150,13 +153,14 @@ class NativeAttentionBlock(nn.Module):
         memory: Step | None,
         layer: int,
         addends: Addends | None = None,
-    ) -> Float[Tensor, "N D"]:
-        """float32 `[N, D]`, overwritten with the result."""
-        spec, rows = self._mixer, x.shape[0]
+        rows: Int64[Tensor, " M"] | None = None,
+    ) -> Float[Tensor, "M D"]:
+        """float32 `[N, D]`, overwritten with the result; with `rows` a new tensor, of theirs (see `nn.block`)."""
+        spec, count = self._mixer, x.shape[0]
         cos, sin = angles[spec.rope]
-        size = calls.rows_bytes(rows, self._out.width, *self._forms) + calls.floats_bytes(rows * self._made)
+        size = calls.rows_bytes(count, self._out.width, *self._forms) + calls.floats_bytes(count * self._made)
         heads = (spec.heads, spec.kv_heads, spec.head_dim)
-        adapters, more = _beside(addends, rows, "mixer.query", "mixer.key", "mixer.value")
+        adapters, more = _beside(addends, count, "mixer.query", "mixer.key", "mixer.value")
         query, key, value = calls.attention_in(x, self._address, cos, sin, *heads, adapters, calls.room(size + more))
         if memory is None:
             mixed = attend_documents(query, key, value, span, window=spec.window, scale=spec.scale, cap=spec.cap)
@@ -164,8 +168,7 @@ class NativeAttentionBlock(nn.Module):
             mixed = memory.attend(layer, query, key, value, spec)
         if mixed.dtype != torch.float32 or not mixed.is_contiguous():
             mixed = mixed.float().contiguous()
-        self._out(mixed, x, addends)
-        return x
+        return self._out(mixed, x, addends, rows)
 
 
 class _Gate:
@@ -224,9 +227,10 @@ class NativeRecurrentBlock(nn.Module):
         memory: Step | None,
         layer: int,
         addends: Addends | None = None,
-    ) -> Float[Tensor, "N D"]:
-        """float32 `[N, D]`, overwritten with the result."""
-        rows, width = x.shape[0], self._mixer.width
+        rows: Int64[Tensor, " M"] | None = None,
+    ) -> Float[Tensor, "M D"]:
+        """float32 `[N, D]`, overwritten with the result; with `rows` a new tensor, of theirs (see `nn.block`)."""
+        count, width = x.shape[0], self._mixer.width
         documents = len(span.plan.lengths)
         if memory is None:
             state = torch.zeros(documents, width)
@@ -235,16 +239,15 @@ class NativeRecurrentBlock(nn.Module):
         else:
             state, tail, _ = memory.read(layer)
             starts, fresh = memory.bounds(layer)
-        size = calls.rows_bytes(rows, self._out.width, *self._forms)
-        size += 5 * calls.floats_bytes(rows * width) + calls.rows_bytes(rows, width, "bf16")
-        adapters, more = _beside(addends, rows, "mixer.linear_x", "mixer.linear_y")
+        size = calls.rows_bytes(count, self._out.width, *self._forms)
+        size += 5 * calls.floats_bytes(count * width) + calls.rows_bytes(count, width, "bf16")
+        adapters, more = _beside(addends, count, "mixer.linear_x", "mixer.linear_y")
         states, mixed, inputs = calls.recurrent_in(
             x, self._address, width, state, tail.to(torch.bfloat16), starts, fresh, adapters, calls.room(size + more)
         )
         if memory is not None:
             memory.write(layer, states, inputs)
-        self._out(mixed, x, addends)
-        return x
+        return self._out(mixed, x, addends, rows)
 
 
 def native_block(block: Block) -> nn.Module:

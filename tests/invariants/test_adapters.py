@@ -102,17 +102,23 @@ def text(seed: int, tokens: int) -> Tensor:
 
 
 def run(
-    model: Decoder, adapters: Adapters, memory: Cache, texts: Sequence[Tensor], handles: list[Any], names: list[Any]
+    model: Decoder,
+    adapters: Adapters,
+    memory: Cache,
+    texts: Sequence[Tensor],
+    handles: list[Any],
+    names: list[Any],
+    wanted: Tensor | None = None,
 ) -> list[Tensor]:
-    """One ragged step, each text with its adapter → logits of each text's rows."""
+    """One ragged step, each text with its adapter → logits of each text's rows, or of the wanted ones, together."""
     counts = [len(some) for some in texts]
     step = memory.prepare(handles, counts)
     chosen = adapters.chosen([adapters.find(name) for name in names], counts)
     with torch.no_grad():
         use = lambda hidden, head: head.logits(hidden)  # noqa: E731
-        rows = model(torch.cat(list(texts)), step.span, memory=step, use=use, adapters=chosen)
+        rows = model(torch.cat(list(texts)), step.span, memory=step, use=use, adapters=chosen, rows=wanted)
     step.commit()
-    return list(rows.split(counts))
+    return list(rows.split(counts)) if wanted is None else [rows]
 
 
 def alone(model: Decoder, adapters: Adapters, some: Tensor, name: str | None) -> Tensor:
@@ -157,6 +163,21 @@ def test_mixed(model: tuple[str, str], cuts: list[list[int]], order: list[str | 
         if done[index]:
             whole = alone(decoder, adapters, texts[index][: done[index]], name)
             assert same_bits(torch.cat(out[index]), whole)
+
+
+@needs_kernels
+@equivalence("the rows that are wanted of a step with adapters = these rows of all", "bit")
+@pytest.mark.parametrize("scheme", SCHEMES_HERE)
+@pytest.mark.parametrize("spec", SPECS)
+def test_wanted_rows(spec: str, scheme: str) -> None:
+    decoder, adapters, found = packed(spec, scheme), held(spec), []
+    texts = [text(0, 5), text(1, 23), text(2, 9)]
+    wanted = torch.tensor([30, 4, 5, 27, 0])
+    for rows in (None, wanted):
+        memory = allocate(decoder.spec, sequences=3, tokens=LAST, dtype=decoder.dtype)
+        handles = [memory.open() for _ in texts]
+        found.append(torch.cat(run(decoder, adapters, memory, texts, handles, ["red", None, "blue"], rows)))
+    assert same_bits(found[1], found[0][wanted])
 
 
 @pytest.mark.feature("adapters")

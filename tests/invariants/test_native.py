@@ -76,6 +76,24 @@ def test_chunks_and_neighbours(model: tuple[str, str], cuts: list[int], seed: in
     assert same_bits(torch.cat(out), _whole(decoder, text, int8))
 
 
+@equivalence("the rows that are wanted of a step = these rows of all, and as much is remembered", "bit")
+@given(model=models, counts=st.lists(st.integers(1, 30), min_size=1, max_size=3), data=st.data())
+def test_wanted_rows(model: tuple[str, str], counts: list[int], data: st.DataObject) -> None:
+    decoder, total = packed(*model), sum(counts)
+    texts = [torch.randint(VOCAB, (count,), generator=torch.Generator().manual_seed(count)) for count in counts]
+    rows = torch.tensor(data.draw(st.lists(st.integers(0, total - 1), max_size=total)), dtype=torch.int64)
+    outs = []
+    for wanted in (None, rows):
+        memory = allocate(decoder.spec, sequences=len(texts), tokens=100, dtype=decoder.dtype)
+        handles = [memory.open() for _ in texts]
+        step = memory.prepare(handles, counts)
+        hidden = decoder(torch.cat(texts), step.span, memory=step, rows=wanted)
+        step.commit()
+        outs.append((hidden, _step(decoder, memory, texts, handles)))  # what follows reads what was remembered
+    assert same_bits(outs[1][0], outs[0][0][rows])
+    assert all(same_bits(*pair) for pair in zip(outs[0][1], outs[1][1], strict=True))
+
+
 @equivalence("native kernels: any number of threads = one", "bit")
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("chosen", ["bf16", "q4_0"])
