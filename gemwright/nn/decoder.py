@@ -19,6 +19,7 @@ from gemwright.nn.head import Head
 from gemwright.nn.linear import samples
 from gemwright.nn.norm import RMSNorm
 from gemwright.ops.addends import Chosen
+from gemwright.ops.native.calls import one_room
 from gemwright.ops.rope import rope_angles
 from gemwright.ops.span import Span
 
@@ -155,17 +156,16 @@ class Decoder(nn.Module):
     ) -> Tensor | T:
         angles = {rope: rope_angles(span.tensors.position, rope) for rope in self._ropes}
         x = self.embed(ids) if soft is None else splice(self.embed, ids, soft, span.plan.picture_rows().to(ids.device))
-        last = len(self.layers) - 1 if rows is not None and len(rows) < len(ids) else -1
-        for index, block in enumerate(self.layers):
-            some = None if adapters is None else adapters.layer(index)
-            if self.recompute and torch.is_grad_enabled():
-                # Blocks draw nothing at random, so there is no state of a generator to bring back.
-                told = (span, angles, memory, index, some, rows if index == last else None)
-                x = checkpoint(block, x, *told, use_reentrant=False, preserve_rng_state=False)
-                assert isinstance(x, Tensor)
-            else:
-                x = block(x, span, angles, memory, index, some, rows if index == last else None)
-        if rows is not None and last < 0:
-            x = x[rows]
-        hidden = self.final_norm(x)
+        early = rows is not None and len(rows) < len(ids)  # else they are taken in the end
+        with one_room():
+            for index, block in enumerate(self.layers):
+                some = None if adapters is None else adapters.layer(index)
+                told = (span, angles, memory, index, some, rows if early and block is self.layers[-1] else None)
+                if self.recompute and torch.is_grad_enabled():
+                    # Blocks draw nothing at random, so there is no state of a generator to bring back.
+                    x = checkpoint(block, x, *told, use_reentrant=False, preserve_rng_state=False)
+                    assert isinstance(x, Tensor)
+                else:
+                    x = block(x, *told)
+        hidden = self.final_norm(x if early or rows is None else x[rows])
         return hidden if use is None else use(hidden, self.head)
