@@ -15,7 +15,7 @@ HEADERS = [
     f"{FOLDER}/source/{name}.h"
     for name in (
         *("attend", "attend_all", "attend_grad", "draw", "kernels", "layout", "lossless", "low_rank", "matrix"),
-        *("recurrent", "recurrent_grad", "simd", "team", "training", "weave"),
+        *("quantise", "recurrent", "recurrent_grad", "simd", "team", "training", "weave"),
     )
 ]
 

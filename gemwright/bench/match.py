@@ -89,11 +89,11 @@ def compare(
         files[path] = None
         load = {"path": str(path), **common, **peer.load}
         contestants.append(Contestant(name=peer.name, command=peer.command, load=load, bytes=_memory(path)))
-    for path in files:
-        say(f"reading {path.name}")
-        _read_through(path)
     say("measuring the machine's bandwidth")
     bandwidth = read_bandwidth()
+    for path in files:  # last, for some systems soon forget what nobody reads
+        say(f"reading {path.name}")
+        _read_through(path)
     entries = contest(contestants, measures, rounds=rounds, say=say)
     say("measuring the machine's bandwidth again")
     bandwidth = max(bandwidth, read_bandwidth())

@@ -309,11 +309,39 @@ static void check_recurrent_in(Random &random, Format format) {
     claim(distance(products, mixed) < 0.03, "their gated products too: " + name);
 }
 
+// Each value is as near to its code as rounding allows; the scale is float16.
+static void check_quantising(Random &random) {
+    for (int format : {Q8_0, Q4_0})
+        for (bool is_half : {false, true}) {
+            const int64_t blocks = 40, bytes = format == Q8_0 ? 34 : 18;
+            Floats x = random.normals(32 * blocks);
+            const Halves16 narrow = to_bf16(x);
+            for (int64_t i = 0; i < 32 * blocks && is_half; i++) x[i] = (float)bf16_value(narrow[i]);
+            std::vector<uint8_t> out(bytes * blocks);
+            int64_t odd = -1;
+            gw_quantise_blocks(format, blocks, is_half ? (const void *)narrow.data() : x.data(), is_half, out.data(), &odd, 2);
+            bool near_enough = odd == 0;
+            for (int64_t i = 0; i < 32 * blocks; i++) {
+                const uint8_t *block = &out[i / 32 * bytes];
+                uint16_t stored;
+                std::memcpy(&stored, block, 2);
+                const uint8_t both = block[2 + i % (format == Q8_0 ? 32 : 16)];
+                const int code = format == Q8_0 ? (int8_t)both : (i % 32 < 16 ? both & 15 : both >> 4) - 8;
+                const double scale = half_value(stored), end = format == Q4_0 && code == 7 ? 1 : 0.5;
+                near_enough = near_enough && near(x[i], code * scale, (end + 0.07) * std::fabs(scale));
+            }
+            x[32 * blocks - 1] = INFINITY;
+            gw_quantise_blocks(format, blocks, x.data(), false, out.data(), &odd, 1);
+            claim(near_enough && odd == 1, std::string("values become the nearest codes: ") + FORMATS[format]);
+        }
+}
+
 int main() {
     std::printf("%s\n", gw_name());
     Random random;
     check_products(random), check_extremes(random), check_half_scales(random), check_options(random),
         check_packing(random);
+        check_quantising(random);
     check_attention_in(random, BF16, true, 24), check_attention_in(random, Q4_0, false, 12);
     check_block_out(random, BF16, BF16, true), check_block_out(random, Q4_0, INT8, false);
     check_recurrent_in(random, BF16), check_recurrent_in(random, INT4);

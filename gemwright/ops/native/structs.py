@@ -260,6 +260,7 @@ _FUNCTIONS = {
     "gw_pack_bf16": "pnnpppn",
     "gw_unpack": "pnnp",
     "gw_quantise_rows": "nnpppp",
+    "gw_quantise_blocks": "nnpnppn",
     "gw_norm": "nnnppfpnppn",
     "gw_norm_grad": "nnnpppnpppn",
     "gw_turn": "nnnnnppfpppn",

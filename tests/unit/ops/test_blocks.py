@@ -19,6 +19,13 @@ def theirs(form: Format) -> gguf.GGMLQuantizationType:
     return gguf.GGMLQuantizationType[form.name]
 
 
+@pytest.fixture(params=["kernels", "torch"], autouse=True)
+def writer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are written by a kernel where there is one, and by torch."""
+    if request.param == "torch":
+        monkeypatch.setattr(blocks.calls, "quantise_blocks", lambda *arguments: None)
+
+
 def reference(values: Tensor, form: Format) -> Tensor:
     with numpy.errstate(over="ignore"):  # scales beyond float16
         return torch.from_numpy(gguf.quants.quantize(values.numpy(), theirs(form)))

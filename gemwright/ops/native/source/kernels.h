@@ -12,6 +12,7 @@
 #include "attend_all.h"
 #include "attend_grad.h"
 #include "draw.h"
+#include "quantise.h"
 #include "recurrent_grad.h"
 
 struct AttentionLayer {

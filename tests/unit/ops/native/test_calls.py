@@ -1,4 +1,4 @@
-"""Scratch memory of the kernels' calls."""
+"""Scratch memory of the kernels' calls, and blocks that they write."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import threading
 import weakref
 
 import pytest
+import torch
 from torch._subclasses.fake_tensor import FakeTensorMode, is_fake
 
+from gemwright.ops import blocks
 from gemwright.ops.native import calls
 
 
@@ -59,3 +61,40 @@ def test_pretended_scratch_does_not_outlive_the_pretence() -> None:
         assert is_fake(calls.room(1 << 24)) and len(calls.room(100)) == 1 << 24
     with calls.one_room():
         assert not is_fake(calls.room(100)) and calls.address(calls.room(100)) == calls.room(100).data_ptr() != 0
+
+
+def numbers(kind: str) -> torch.Tensor:
+    """float32 `[512, 32]`."""
+    any_bits = torch.randint(-(2**31), 2**31, (512, 32), dtype=torch.int64).int().view(torch.float32)
+    small = torch.randn(512, 32) * 2.0 ** torch.randint(-150, 10, (512, 1)).float()
+    return {
+        "any size": torch.where(any_bits.isfinite(), any_bits, 0.0),
+        "a size for each block": small,
+        "on halves": torch.randint(-254, 255, (512, 32)) / 2 * (127 / 254),
+        "few steps": torch.randint(-8, 9, (512, 32)).float(),
+        "zeros of both signs": torch.zeros(512, 32) * torch.where(torch.rand(512, 32) < 0.5, -1.0, 1.0),
+    }[kind]
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("form", [blocks.Q8_0, blocks.Q4_0], ids=lambda form: form.name)
+@pytest.mark.parametrize("kind", ["any size", "a size for each block", "on halves", "few steps", "zeros of both signs"])
+def test_blocks_are_the_references_to_the_bit(kind: str, form: blocks.Format, dtype: torch.dtype) -> None:
+    values = numbers(kind).to(dtype)
+    values = torch.where(values.isfinite(), values, 0.0)
+    ours = calls.quantise_blocks(values, {"Q8_0": 1, "Q4_0": 2}[form.name], form.bytes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calls, "quantise_blocks", lambda *arguments: None)
+        expected = blocks.quantize(values, form)
+    assert ours is not None and torch.equal(ours, expected)
+
+
+@pytest.mark.usefixtures("kernels")
+def test_blocks_that_are_not_finite_are_left_to_the_reference() -> None:
+    for odd in (float("inf"), -float("inf"), float("nan")):
+        values = torch.randn(4, 32)
+        values[2, 31] = odd
+        assert calls.quantise_blocks(values, 1, 34) is None
+    assert calls.quantise_blocks(torch.randn(4, 32).double(), 1, 34) is None
+    assert calls.quantise_blocks(torch.randn(4, 32, device="meta"), 1, 34) is None
