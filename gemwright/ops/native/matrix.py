@@ -51,7 +51,7 @@ def room(form: matmul.Form, outputs: int, columns: int) -> tuple[int, int]:
 
 class Matrix(matmul.Matrix):
     """Tiles of 16 outputs, see source/matrix.h. bfloat16 is held in 12 bits, without loss, and what these do not cover
-    (about one weight in ten thousand) beside them: its rows are written in whole units of 32."""
+    (one weight in some thousands) beside them: its rows are written in whole units of 32."""
 
     def __init__(
         self,

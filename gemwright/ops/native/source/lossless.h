@@ -2,7 +2,7 @@
 //
 // A bfloat16's upper byte is its sign and seven bits of its exponent, the lower byte the exponent's last bit and the
 // fraction. Fractions are noise, but trained weights have few exponents: of the 128 pairs of neighbouring ones, eight hold
-// all but about one weight in ten thousand. So the lower byte is kept and the upper one becomes a code of 4 bits. That is
+// all but one weight in some thousands. So the lower byte is kept and the upper one becomes a code of 4 bits. That is
 // three quarters of the bytes to read for each token, and the very same words for the products.
 //
 // A unit is 32 outputs, two tiles of 16. For each 8 columns it holds GROUP_BYTES, for each tile 64 lower bytes of the
