@@ -51,10 +51,12 @@ constexpr int64_t GROUP = 32, TILE = 16, UNIT = 32;
 
 // MOST: rows whose accumulators stay in registers, beside TILES_AT_ONCE tiles of bfloat16. DIRECT: as many rows or fewer
 // unpack bfloat16 on their way; for more a unit is unpacked before.
-#if GW_AVX512
+#if GW_AVX512_BF16
 constexpr int MOST = 12, TILES_AT_ONCE = 2, DIRECT = 8;
+#elif GW_AVX512
+constexpr int MOST = 12, TILES_AT_ONCE = 2, DIRECT = 4;
 #elif GW_AVX2 || GW_ARM64
-constexpr int MOST = 4, TILES_AT_ONCE = 1, DIRECT = 1;
+constexpr int MOST = 4, TILES_AT_ONCE = 1, DIRECT = 2;
 #else
 constexpr int MOST = 2, TILES_AT_ONCE = 1, DIRECT = 1;
 #endif

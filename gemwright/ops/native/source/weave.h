@@ -45,8 +45,14 @@ GW_INLINE Weights pick(const Codes &codes, Weights x) {
     return as<Weights>(_mm256_shuffle_epi8((__m256i)codes.table.native, (__m256i)x.native));
 #elif GW_ARM64
     return as<Weights>(vqtbl1q_u8((uint8x16_t)codes.table.native, (uint8x16_t)x.native));
+#elif GW_SSE2
+    // There is no table in a vector: it is reckoned.
+    const __m128i v = (__m128i)x.native, seven = _mm_set1_epi8(7), code = _mm_and_si128(v, seven);
+    const __m128i is_last = _mm_cmpeq_epi8(code, seven), sign = _mm_slli_epi16(_mm_and_si128(v, _mm_set1_epi8(8)), 4);
+    const __m128i other = _mm_andnot_si128(is_last, _mm_sub_epi8(_mm_set1_epi8((char)codes.first), code));
+    return as<Weights>(_mm_or_si128(sign, _mm_or_si128(other, _mm_and_si128(is_last, _mm_set1_epi8((char)codes.last)))));
 #else
-    uint8_t bytes[sizeof(Weights)];  // without a table in a vector: reckoned, several at once if the compiler can
+    uint8_t bytes[sizeof(Weights)];
     store(bytes, x);
     for (uint8_t &byte : bytes) {
         const uint8_t code = byte & 7, upper = code == 7 ? codes.last : (uint8_t)(codes.first - code);
