@@ -125,6 +125,30 @@ def test_products(form: Form, level: str, rows: int, outputs: int, groups: int, 
     assert ((ours - terms[0] @ terms[1]).abs() <= 3e-6 * (terms[0].abs() @ terms[1].abs())).all()
 
 
+@equivalence("bfloat16 weights that are held in 12 bits = the weights", "bit")
+@given(
+    level=st.sampled_from(library.levels()),
+    outputs=st.integers(1, 130),
+    groups=st.integers(1, 40),
+    spread=st.integers(0, 60),
+    share=st.sampled_from([0.0, 0.001, 0.02, 0.5, 1.0]),
+    seed=st.integers(0, 1000),
+)
+def test_twelve_bits(level: str, outputs: int, groups: int, spread: int, share: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    weight = torch.randn(outputs, 32 * groups)
+    strange = torch.rand_like(weight) < share
+    weight = (weight * 2.0 ** (strange * torch.randint(-spread, spread + 1, weight.shape))).bfloat16()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "best", lambda: library.load(level))
+        matrix = Matrix("bf16", outputs, 32 * groups)
+        matrix.write(0, weight)
+        assert same_bits(matrix.read(), weight.float())
+        columns = torch.randint(32 * groups, (13,))
+        picked = matrix.product(torch.nn.functional.one_hot(columns, 32 * groups).float())
+    assert torch.equal(picked, weight.float().T[columns])
+
+
 def _patches(pictures: int, patches: int, heads: int, channels: int, size: float, seed: int) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(seed)
     shape = (pictures, patches, heads, 2 * channels)
