@@ -17,7 +17,6 @@ from torch import Tensor
 from gemwright.ops import block_k
 from gemwright.ops.native import calls
 
-_NUMBERS = {"Q8_0": 1, "Q4_0": 2}  # in source/matrix.h
 _STEP = 1 << 21  # values worked on at once: temporaries stay in the cache, and far below 64 MB
 
 
@@ -46,7 +45,7 @@ def quantize(values: Float[Tensor, "*rows I"], form: Format) -> UInt8[Tensor, "*
     width = form.row_bytes(values.shape[-1])
     encode = _encoder(form)
     blocks = values.reshape(-1, form.block)
-    out = calls.quantise_blocks(blocks, _NUMBERS[form.name], form.bytes)
+    out = calls.quantise_blocks(blocks, form.name.lower(), form.bytes)
     if out is None:
         out = torch.empty(len(blocks), form.bytes, dtype=torch.uint8, device=values.device)
         for part, place in zip(_parts(blocks), _parts(out, form.block), strict=True):

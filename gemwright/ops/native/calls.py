@@ -91,15 +91,15 @@ def floats_bytes(*counts: int) -> int:
     return sum(-(-4 * count // 64) * 64 for count in counts)
 
 
-def quantise_blocks(values: Tensor, form: int, size: int) -> Tensor | None:
-    """float32 or bfloat16 `[n, 32]` → uint8 `[n, size]`, blocks of a form (its number, see `matrix.FORMS`); None where
-    the reference has to do it: without kernels, for tensors elsewhere, and for values that are not finite."""
+def quantise_blocks(values: Tensor, form: str, size: int) -> Tensor | None:
+    """float32 or bfloat16 `[n, 32]` → uint8 `[n, size]`, blocks of the form "q8_0" or "q4_0"; None where the reference
+    has to do it: without kernels, for tensors elsewhere, and for values that are not finite."""
     if library.best() is None or not address(values) or values.dtype not in (torch.float32, torch.bfloat16):
         return None
     values, out, odd = values.contiguous(), torch.empty(len(values), size, dtype=torch.uint8), ctypes.c_int64()
     half, threads = values.dtype == torch.bfloat16, torch.get_num_threads()
     _kernels().gw_quantise_blocks(
-        form, len(values), values.data_ptr(), half, out.data_ptr(), ctypes.byref(odd), threads
+        structs.FORMATS[form], len(values), values.data_ptr(), half, out.data_ptr(), ctypes.byref(odd), threads
     )
     return None if odd.value else out
 

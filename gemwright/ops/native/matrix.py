@@ -11,8 +11,8 @@ from torch import Tensor
 from gemwright.ops import matmul
 from gemwright.ops.native import calls, library, structs
 
-FORMS: dict[matmul.Form, int] = {"bf16": 0, "q8_0": 1, "q4_0": 2, "int8": 3, "int4": 4}
-"""The forms that there are kernels for, and their numbers in source/matrix.h."""
+FORMS: tuple[matmul.Form, ...] = tuple(form for form in matmul.FORMS if form in structs.FORMATS)
+"""The forms that there are kernels for."""
 _UNIT = 32  # outputs are padded to a multiple of it, with zeros
 _HEAD = 64  # bytes of a unit's head in bfloat16 (source/lossless.h), the third eight of them an address
 _HUGE = 2 << 20  # bytes of a large page
@@ -85,7 +85,7 @@ class Matrix(matmul.Matrix):
     def struct(self, bias: Float32[Tensor, " O"] | None = None) -> structs.Matrix:
         """The kernels' view of it. It owns nothing: keep this matrix and the bias alive beside it."""
         return structs.Matrix(
-            FORMS[self.form],
+            structs.FORMATS[self.form],
             self.outputs,
             self.columns,
             calls.address(self.data),

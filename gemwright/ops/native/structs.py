@@ -5,6 +5,9 @@ from __future__ import annotations
 import ctypes
 from ctypes import c_float, c_int64, c_uint64, c_void_p
 
+FORMATS = {"bf16": 0, "q8_0": 1, "q4_0": 2, "int8": 3, "int4": 4}
+"""The forms that there are kernels for, and their numbers in source/matrix.h."""
+
 
 class Matrix(ctypes.Structure):
     """A packed matrix."""

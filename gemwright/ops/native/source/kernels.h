@@ -134,7 +134,7 @@ struct OutAddends {
 // gelu(gate) * up, ready for the next product.
 inline void gated(const OutLayer &l, const Rows &x, const Rows &to, const OutAddends &addends, int threads) {
     by_units(units(l.gate), x.count, 2 * row_bytes(l.gate), threads, [&](int64_t u, int64_t first, int64_t last) {
-        f32x16 *gates = (f32x16 *)room<3>(128 * (last - first));
+        f32x16 *gates = (f32x16 *)room<GATES>(128 * (last - first));
         meet(l.gate, u, x, first, last, [&](auto size, int64_t row, const f32x16 *out) {
             std::memcpy((void *)(gates + 2 * (row - first)), out, 128 * decltype(size)::value);
         });
@@ -321,7 +321,7 @@ void gw_pack_bf16(const Matrix *m, int64_t begin, int64_t end, const uint16_t *s
     std::vector<int64_t> sizes(last - first);
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (int64_t u = first; u < last; u++) {
-        uint8_t *words = room<1>(most);
+        uint8_t *words = room<UNPACKED>(most);
         for (int tile = 0; tile < 2; tile++) {
             const int64_t row = UNIT * u + TILE * tile, rows = end - row;
             turn_tile(source + (row - begin) * m->columns, m->columns, rows, words + tile * most / 2);

@@ -90,7 +90,7 @@ inline void turn_tile(const uint16_t *source, int64_t columns, int64_t rows, uin
 inline void unpack_row(const Matrix &m, int64_t output, float scale, float *out) {
     if (is_float(m)) {
         const int64_t u = output / UNIT;
-        uint16_t *words = (uint16_t *)room<1>(2 * m.columns);
+        uint16_t *words = (uint16_t *)room<UNPACKED>(2 * m.columns);
         unpack_output(head_of(m, u), unit_of(m, u), m.columns, output % UNIT, words);
         for (int64_t i = 0; i < m.columns; i++) out[i] = widen(words[i]) * scale;
         return;

@@ -47,18 +47,6 @@ GW_INLINE void words_of(const uint8_t *half_group, const Codes &upper, u32x16 *w
     weave(load<u32x16>(half_group + 64), pick(upper, codes >> 4 & mask), words + 2);
 }
 
-// A group's words with its patches, of which `patch` is the first; returns the first of a later group.
-__attribute__((noinline)) inline const uint32_t *patched(const uint8_t *group, const Codes &upper, const uint32_t *patch, int64_t g,
-                                                         uint8_t *to) {
-    for (int tile = 0; tile < 2; tile++) {
-        u32x16 words[4];
-        words_of(group + tile * HALF_GROUP, upper, words);
-        for (int i = 0; i < 4; i++) store(to + 64 * (4 * tile + i), words[i]);
-    }
-    for (; group_of(*patch) == g; patch++) to[2 * within(*patch) + 1] = (uint8_t)*patch;
-    return patch;
-}
-
 // The words of `count` of a unit's columns from `begin` on: the first tile's, then the second's. `patch`: the first of these
 // columns'; returns the first behind them.
 inline const uint32_t *expand(const Head &head, const uint8_t *data, int64_t begin, int64_t count, const uint32_t *patch, uint8_t *to) {
@@ -76,6 +64,12 @@ inline const uint32_t *expand(const Head &head, const uint8_t *data, int64_t beg
         to[tile_bytes * tile + 256 * (group_of(*patch) - first) + 2 * (place % 128) + 1] = (uint8_t)*patch;
     }
     return patch;
+}
+
+// The same of one group. Apart, so that a product's own registers are not spilled for it.
+__attribute__((noinline)) inline const uint32_t *patched(const Head &head, const uint8_t *group, int64_t g, const uint32_t *patch,
+                                                         uint8_t *to) {
+    return expand(head, group - GROUP_BYTES * g, GROUP_COLUMNS * g, GROUP_COLUMNS, patch, to);
 }
 
 // Which exponents' upper bytes the codes stand for: those that the most of a few thousand of the words have. One of the

@@ -61,14 +61,16 @@ constexpr int MOST = 4, TILES_AT_ONCE = 1, DIRECT = 2;
 constexpr int MOST = 2, TILES_AT_ONCE = 1, DIRECT = 1;
 #endif
 
-// Scratch of this thread at a multiple of 64 bytes, kept between calls; each NUMBER has its own.
-template <int NUMBER> inline uint8_t *room(int64_t bytes) {
+// Scratch of this thread at a multiple of 64 bytes, kept between calls; each KIND has its own.
+enum Scratch { SUMS, UNPACKED, GATES, ROW };
+
+template <Scratch KIND> inline uint8_t *room(int64_t bytes) {
     static thread_local std::vector<uint8_t> held;
     if ((int64_t)held.size() < bytes + 64) held.resize(bytes + 64);
     return (uint8_t *)(((uintptr_t)held.data() + 63) / 64 * 64);
 }
 
-inline float *scratch(int64_t floats) { return (float *)room<2>(4 * floats); }
+inline float *scratch(int64_t floats) { return (float *)room<ROW>(4 * floats); }
 
 inline bool is_float(const Matrix &m) { return m.format == BF16; }
 inline bool is_half_byte(const Matrix &m) { return m.format == Q4_0 || m.format == INT4; }
@@ -208,10 +210,10 @@ template <int R> inline void unit_bf16(const Matrix &m, int64_t u, const uint32_
         u32x16 w[4];
         for (int line = 0; line < 6; line++) __builtin_prefetch(group + AHEAD + 64 * line, 0, 1);
         if (__builtin_expect(g == group_of(*patch), 0)) {
-            alignas(64) uint8_t room[2 * GROUP_WEIGHTS];
-            patch = patched(group, upper, patch, g, room);
+            alignas(64) uint8_t group_words[2 * GROUP_WEIGHTS];
+            patch = patched(head, group, g, patch, group_words);
             for (int t = 0; t < 2; t++) {
-                for (int p = 0; p < 4; p++) w[p] = load<u32x16>(room + 64 * (4 * t + p));
+                for (int p = 0; p < 4; p++) w[p] = load<u32x16>(group_words + 64 * (4 * t + p));
                 meet(t, w);
             }
         } else {
@@ -248,7 +250,7 @@ inline const uint32_t *words_of_rows(const Rows &x, int64_t row, int size, int64
 constexpr int64_t WORDS = 512;
 
 inline f32x16 *sums_bf16(const Matrix &m, int64_t u, const Rows &x, int64_t first, int64_t last) {
-    f32x16 *sums = (f32x16 *)room<0>(128 * (last - first));
+    f32x16 *sums = (f32x16 *)room<SUMS>(128 * (last - first));
     std::memset((void *)sums, 0, 128 * (last - first));
     const Head &head = head_of(m, u);
     const uint8_t *whole = whole_of(head);
@@ -256,7 +258,7 @@ inline f32x16 *sums_bf16(const Matrix &m, int64_t u, const Rows &x, int64_t firs
     const int64_t parts = (m.columns + WORDS - 1) / WORDS, most = (m.columns / GROUP + parts - 1) / parts * GROUP;
     for (int64_t begin = 0; begin < m.columns; begin += most) {
         const int64_t count = m.columns - begin < most ? m.columns - begin : most, next = 32 * (whole ? m.columns : count);
-        const uint8_t *words = whole ? whole + 32 * begin : room<1>(UNIT * WORDS * 2);
+        const uint8_t *words = whole ? whole + 32 * begin : room<UNPACKED>(UNIT * WORDS * 2);
         if (!whole) patch = expand(head, unit_of(m, u), begin, count, patch, (uint8_t *)words);
         by_rows(first, last, [&](auto size, int64_t row) {
             constexpr int R = decltype(size)::value;
@@ -332,13 +334,17 @@ template <class Use> inline void by_units(int64_t count, int64_t rows, int64_t r
 // less often.
 inline int64_t row_bytes(const Matrix &m) { return is_float(m) ? m.columns / 2 : m.columns + m.columns / 4; }
 
-// out [rows, stride]: every output of every row. No barrier at the end.
-template <class Put> inline void product(const Matrix &m, const Rows &x, int threads, Put put) {
-    by_units(units(m), x.count, row_bytes(m), threads, [&](int64_t u, int64_t first, int64_t last) {
-        meet(m, u, x, first, last, [&](auto size, int64_t row, const f32x16 *out) {
-            for (int r = 0; r < decltype(size)::value; r++) put(row + r, u, out[2 * r], out[2 * r + 1]);
-        });
+// A unit's outputs of rows first … last - 1, row by row.
+template <class Put> inline void product_of_unit(const Matrix &m, int64_t u, const Rows &x, int64_t first, int64_t last, Put put) {
+    meet(m, u, x, first, last, [&](auto size, int64_t row, const f32x16 *out) {
+        for (int r = 0; r < decltype(size)::value; r++) put(row + r, u, out[2 * r], out[2 * r + 1]);
     });
+}
+
+// Every output of every row. No barrier at the end.
+template <class Put> inline void product(const Matrix &m, const Rows &x, int threads, Put put) {
+    by_units(units(m), x.count, row_bytes(m), threads,
+             [&](int64_t u, int64_t first, int64_t last) { product_of_unit(m, u, x, first, last, put); });
 }
 
 // Writes 32 outputs, or as many as there are.

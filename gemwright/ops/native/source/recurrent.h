@@ -96,9 +96,7 @@ inline void recur(const RecurrentLayer &l, const Recurrence &c, int64_t tokens) 
         const Matrix &m = (second ? l.input : l.decay)[block];
         const Rows rows = {tokens, l.width, block * size, c.rows, nullptr, nullptr, nullptr};
         const Store put = {(second ? c.inputs : c.decays) + block * size, l.width, size};
-        meet(m, u, rows, 0, tokens, [&](auto count, int64_t row, const f32x16 *out) {
-            for (int r = 0; r < decltype(count)::value; r++) put(row + r, u, out[2 * r], out[2 * r + 1]);
-        });
+        product_of_unit(m, u, rows, 0, tokens, put);
     }
     const int64_t parts = (l.width + COLUMNS - 1) / COLUMNS;
 #pragma omp for schedule(dynamic, 1)
